@@ -1,0 +1,24 @@
+//! The wire types of Tidings: what a server answers and a client sends, and nothing that does I/O.
+//!
+//! Both sides use these types, so they can't drift apart. With the feature `openapi` each type also
+//! describes itself as a schema, from which `openapi.json` is generated. What may not enter: HTTP
+//! clients and servers, databases, and rules about what to do with a notification.
+
+pub mod error;
+pub mod event;
+pub mod event_type;
+pub mod jsonapi;
+pub mod notification;
+pub mod operations;
+pub mod settings;
+pub mod tenant;
+pub mod time;
+
+/// Where every resource lives, below the host.
+pub const BASE_PATH: &str = "/api/rest/v1.0";
+
+/// The media type of JSON:API 1.1, in which every answer is written.
+pub const MEDIA_TYPE: &str = "application/vnd.api+json";
+
+/// The URI of the atomic operations extension (JSON:API), used in the media type's `ext` parameter.
+pub const ATOMIC_EXTENSION: &str = "https://jsonapi.org/ext/atomic";

@@ -1,0 +1,175 @@
+//! Who is who: tenants with their settings, and keys, read from the store and remembered for a moment.
+//!
+//! A change made on this node holds at once, one made on another node after at most [`FRESH`]. An event is never stored
+//! by outdated settings all the same: the store compares their version when it stores it.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use tidings_api::settings::SettingsPatch;
+use tidings_api::tenant::Role;
+
+use crate::rules::settings::{Settings, resolve};
+use crate::secrets::{self, Vault};
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::seam::{ApiKey, Tenant, TenantId};
+
+/// How long an entry is used before it is read again.
+pub const FRESH: Duration = Duration::from_secs(2);
+/// The most entries of a kind that are remembered.
+const MOST: usize = 20_000;
+
+/// A tenant with its settings resolved.
+#[derive(Debug)]
+pub struct TenantEntry {
+    /// The tenant as it is stored.
+    pub tenant: Tenant,
+    /// Its settings in force.
+    pub settings: Settings,
+}
+
+impl TenantEntry {
+    /// Whether notifications are pushed now: there is a URL, and neither an admin nor the receiver has stopped it.
+    pub fn push_is_active(&self) -> bool {
+        let push = &self.settings.push;
+        self.settings.enabled && push.enabled && push.url.is_some() && self.tenant.push_stopped.is_none()
+    }
+}
+
+/// Whom a key belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Principal {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// What it may do.
+    pub role: Role,
+}
+
+/// A map that forgets.
+struct Remembered<K, V>(Mutex<Entries<K, V>>);
+
+struct Entries<K, V> {
+    map: HashMap<K, (Instant, V)>,
+    forgotten_at: Instant,
+}
+
+impl<K: Hash + Eq, V: Clone> Remembered<K, V> {
+    fn new() -> Self {
+        Remembered(Mutex::new(Entries { map: HashMap::new(), forgotten_at: Instant::now() }))
+    }
+
+    fn get(&self, key: &K) -> Option<V> {
+        let entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.map.get(key).filter(|(since, _)| since.elapsed() < FRESH).map(|(_, value)| value.clone())
+    }
+
+    /// Remembers what was read since `read_at`, unless everything was forgotten meanwhile: it may be outdated then.
+    fn put(&self, key: K, value: V, read_at: Instant) {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if entries.map.len() >= MOST {
+            entries.map.retain(|_, (since, _)| since.elapsed() < FRESH);
+        }
+        if entries.map.len() < MOST && entries.forgotten_at < read_at {
+            entries.map.insert(key, (read_at, value));
+        }
+    }
+
+    fn forget(&self) {
+        let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        entries.map.clear();
+        entries.forgotten_at = Instant::now();
+    }
+}
+
+/// Tenants and keys.
+pub struct Directory {
+    store: Store,
+    vault: Vault,
+    tenants: Remembered<TenantId, Arc<TenantEntry>>,
+    keys: Remembered<[u8; 32], Principal>,
+}
+
+impl Directory {
+    /// A directory over a store. The vault opens the secrets in settings.
+    pub fn new(store: Store, vault: Vault) -> Self {
+        Directory { store, vault, tenants: Remembered::new(), keys: Remembered::new() }
+    }
+
+    /// The vault for secrets in settings.
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// A tenant; none if it is gone.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn tenant(&self, id: TenantId) -> Result<Option<Arc<TenantEntry>>, StoreError> {
+        if let Some(entry) = self.tenants.get(&id) {
+            return Ok(Some(entry));
+        }
+        let read_at = Instant::now();
+        let Some(tenant) = self.store.read(move |conn| conn.tenant_get(id)).await? else { return Ok(None) };
+        let entry = Arc::new(self.entry(tenant));
+        self.tenants.put(id, entry.clone(), read_at);
+        Ok(Some(entry))
+    }
+
+    /// A tenant as it is stored, with its settings resolved.
+    ///
+    /// Settings that can't be read, because their secrets were sealed with another key, stop the push and nothing else:
+    /// events must be stored all the same.
+    pub fn entry(&self, mut tenant: Tenant) -> TenantEntry {
+        let set: SettingsPatch = serde_json::from_str(&tenant.settings).unwrap_or_default();
+        let settings = resolve(&set, |sealed| self.vault.open(sealed)).or_else(|error| {
+            tracing::error!(tenant = tenant.public_id, %error, "push is stopped");
+            tenant.push_stopped = Some(error.to_string());
+            let mut plain = set.clone();
+            if let Some(push) = &mut plain.push {
+                (push.authentication, push.signing) = (None, None);
+            }
+            resolve(&plain, |_| Err(error))
+        });
+        let settings = settings.expect("without secrets there is nothing that could fail");
+        TenantEntry { tenant, settings }
+    }
+
+    /// Whom a key belongs to.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub async fn principal(&self, key: &str) -> Result<Option<Principal>, StoreError> {
+        let hash = secrets::hash(key.as_bytes());
+        if let Some(principal) = self.keys.get(&hash) {
+            return Ok(Some(principal));
+        }
+        let read_at = Instant::now();
+        let Some(key) = self.store.read(move |conn| conn.key_find(&hash)).await? else { return Ok(None) };
+        let role = [Role::Producer, Role::Consumer, Role::Admin].into_iter().find(|role| role.as_str() == key.role);
+        let Some(role) = role else { return Ok(None) };
+        let principal = Principal { tenant: key.tenant, role };
+        self.note_use(key).await;
+        self.keys.put(hash, principal, read_at);
+        Ok(Some(principal))
+    }
+
+    /// Notes that a key was used, at most once a minute.
+    async fn note_use(&self, key: ApiKey) {
+        let now = chrono::Utc::now().timestamp_micros();
+        if key.last_used_at.is_none_or(|last| now - last > 60_000_000) {
+            let noted = self.store.write(Some(key.tenant), move |conn| conn.key_used(key.tenant, &key.id, now)).await;
+            if let Err(error) = noted {
+                tracing::debug!(%error, "the use of a key was not noted");
+            }
+        }
+    }
+
+    /// Forgets everything, because something was changed on this node.
+    pub fn forget(&self) {
+        self.tenants.forget();
+        self.keys.forget();
+    }
+}

@@ -1,0 +1,475 @@
+//! Documents as they are sent: a notification, a page of them, the body of a push.
+//!
+//! They are put together as text around the JSON that is stored, which is passed through as it is. Only sparse
+//! fieldsets and the merging of `included` look inside it.
+
+use std::collections::HashMap;
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::notification::{Micros, StoredNotification};
+
+/// What may stand in a path segment as it is (RFC 3986, `pchar`).
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'@').remove(b'!').remove(b'$')
+    .remove(b'\'').remove(b'(').remove(b')').remove(b'*').remove(b',').remove(b';').remove(b'=');
+
+/// An id as a path segment.
+pub fn segment(id: &str) -> impl std::fmt::Display + '_ {
+    utf8_percent_encode(id, SEGMENT)
+}
+
+/// What of the related resources is included, and what of everything is shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape {
+    /// `include`: the relationships whose resources are wanted; none: everything that came with the event.
+    pub include: Option<Vec<Related>>,
+    /// `fields[notification]`.
+    pub notification: Option<Vec<String>>,
+    /// `fields[user]`.
+    pub user: Option<Vec<String>>,
+    /// `fields[entity]`.
+    pub entity: Option<Vec<String>>,
+}
+
+/// A relationship of a notification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Related {
+    /// Who caused the event.
+    CreatedBy,
+    /// What it happened to.
+    Entity,
+}
+
+impl Shape {
+    fn shows(&self, member: &str) -> bool {
+        self.notification.as_ref().is_none_or(|fields| fields.iter().any(|field| field == member))
+    }
+
+    fn fields_of(&self, kind: &str) -> Option<&[String]> {
+        match kind {
+            "user" => self.user.as_deref(),
+            "entity" => self.entity.as_deref(),
+            _ => None,
+        }
+    }
+
+    fn includes(&self, notification: &StoredNotification, kind: &str, id: &str) -> bool {
+        self.include.as_ref().is_none_or(|include| {
+            include.iter().any(|related| match related {
+                Related::CreatedBy => kind == "user" && notification.content.created_by.as_deref() == Some(id),
+                Related::Entity => kind == "entity" && notification.content.entity.as_deref() == Some(id),
+            })
+        })
+    }
+}
+
+/// How documents are written: where links lead, and what is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Writer<'a> {
+    /// What every link begins with: scheme, host and base path.
+    pub base: &'a str,
+    /// What is shown.
+    pub shape: &'a Shape,
+    /// Whether the tenant's push is active; none leaves `meta` out, as in the body of a push.
+    pub push_is_active: Option<bool>,
+}
+
+/// The links and the cursor of a page, as they are to be written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PageFrame {
+    /// The link to this page.
+    pub this: String,
+    /// The link to the first page.
+    pub first: String,
+    /// The link to the page before.
+    pub prev: Option<String>,
+    /// The link to the page after.
+    pub next: Option<String>,
+    /// Where to go on; none under offset paging, which leaves out the links that lead nowhere.
+    pub after: Option<String>,
+}
+
+/// A resource object of `included`, as it is stored.
+#[derive(Deserialize)]
+struct Included<'a> {
+    #[serde(borrow)]
+    r#type: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    id: std::borrow::Cow<'a, str>,
+}
+
+impl Writer<'_> {
+    /// The document of one notification.
+    pub fn document(&self, notification: &StoredNotification) -> Vec<u8> {
+        let mut out = Vec::with_capacity(1024 + notification.content.size());
+        out.extend_from_slice(b"{\"links\":{\"self\":");
+        self.link(&mut out, "notifications", &notification.sequence.to_string());
+        out.extend_from_slice(b"},\"data\":");
+        self.resource(&mut out, notification);
+        out.extend_from_slice(b",\"included\":");
+        let plain = self.shape.include.is_none() && self.shape.user.is_none() && self.shape.entity.is_none();
+        if plain && !notification.content.included.is_empty() {
+            out.extend_from_slice(notification.content.included.as_bytes());
+        } else {
+            self.included(&mut out, std::slice::from_ref(notification));
+        }
+        out.push(b'}');
+        out
+    }
+
+    /// The document of a page.
+    pub fn page(&self, notifications: &[StoredNotification], frame: &PageFrame) -> Vec<u8> {
+        let size: usize = notifications.iter().map(|notification| 700 + notification.content.size()).sum();
+        let mut out = Vec::with_capacity(512 + size);
+        out.extend_from_slice(b"{\"links\":{\"self\":");
+        string(&mut out, &frame.this);
+        out.extend_from_slice(b",\"first\":");
+        string(&mut out, &frame.first);
+        for (name, link) in [("prev", &frame.prev), ("next", &frame.next)] {
+            match link {
+                Some(link) => {
+                    member(&mut out, name);
+                    string(&mut out, link);
+                }
+                None if frame.after.is_some() => {
+                    member(&mut out, name);
+                    out.extend_from_slice(b"null");
+                }
+                None => {}
+            }
+        }
+        out.extend_from_slice(b"},\"data\":[");
+        for (index, notification) in notifications.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            self.resource(&mut out, notification);
+        }
+        out.extend_from_slice(b"],\"included\":");
+        self.included(&mut out, notifications);
+        if let Some(after) = &frame.after {
+            out.extend_from_slice(b",\"meta\":{\"page\":{\"after\":");
+            string(&mut out, after);
+            out.extend_from_slice(b"}}");
+        }
+        out.push(b'}');
+        out
+    }
+
+    /// The resource object of one notification.
+    pub fn resource(&self, out: &mut Vec<u8>, notification: &StoredNotification) {
+        let (content, state) = (&*notification.content, &notification.state);
+        let id = notification.sequence.to_string();
+        out.extend_from_slice(b"{\"type\":\"notification\",\"id\":\"");
+        out.extend_from_slice(id.as_bytes());
+        out.extend_from_slice(b"\",\"links\":{\"self\":");
+        self.link(out, "notifications", &id);
+        out.extend_from_slice(b"},\"attributes\":{");
+        let start = out.len();
+        let mut attribute = |name: &str, write: &dyn Fn(&mut Vec<u8>)| {
+            if self.shape.shows(name) {
+                if out.len() > start {
+                    out.push(b',');
+                }
+                out.push(b'"');
+                out.extend_from_slice(name.as_bytes());
+                out.extend_from_slice(b"\":");
+                write(out);
+            }
+        };
+        attribute("id", &|out| string(out, &id));
+        attribute("createdAt", &|out| time(out, content.created_at));
+        attribute("type", &|out| string(out, &content.event_type));
+        attribute("isDismissed", &|out| boolean(out, state.is_dismissed));
+        attribute("isRead", &|out| boolean(out, state.is_read));
+        attribute("isFlagged", &|out| boolean(out, state.is_flagged));
+        attribute("comment", &|out| match &content.comment {
+            Some(comment) => string(out, comment),
+            None => out.extend_from_slice(b"null"),
+        });
+        if self.shape.notification.is_none() {
+            if !content.extra.is_empty() {
+                out.push(b',');
+                out.extend_from_slice(content.extra.as_bytes());
+            }
+        } else {
+            for (name, value) in members(&format!("{{{}}}", content.extra)) {
+                attribute(&name, &|out| out.extend_from_slice(value.get().as_bytes()));
+            }
+        }
+        out.extend_from_slice(b"},\"relationships\":{");
+        let start = out.len();
+        let related =
+            [("createdBy", "user", "users", &content.created_by), ("entity", "entity", "entities", &content.entity)];
+        for (name, kind, path, id) in related {
+            let Some(id) = id.as_ref().filter(|_| self.shape.shows(name)) else { continue };
+            if out.len() > start {
+                out.push(b',');
+            }
+            out.push(b'"');
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(b"\":{\"links\":{\"self\":");
+            self.link(out, path, id);
+            out.extend_from_slice(b"},\"data\":{\"type\":\"");
+            out.extend_from_slice(kind.as_bytes());
+            out.extend_from_slice(b"\",\"id\":");
+            string(out, id);
+            out.extend_from_slice(b"}}");
+        }
+        out.push(b'}');
+        if let Some(push_is_active) = self.push_is_active {
+            out.extend_from_slice(b",\"meta\":{\"receivedAt\":");
+            time(out, content.received_at);
+            let push = serde_json::json!({
+                "state": state.push.state(push_is_active),
+                "attempts": state.attempts,
+                "nextAttemptAt": state.next_attempt_at.filter(|_| push_is_active).map(rfc3339),
+            });
+            member(out, "push");
+            out.extend_from_slice(push.to_string().as_bytes());
+            out.push(b'}');
+        }
+        out.push(b'}');
+    }
+
+    /// The users and entities of the notifications, each once; where copies differ, that of the largest sequence.
+    fn included(&self, out: &mut Vec<u8>, notifications: &[StoredNotification]) {
+        let mut order: Vec<(&str, String)> = Vec::new();
+        let mut newest: HashMap<(String, String), (i64, usize)> = HashMap::new();
+        for notification in notifications.iter().filter(|notification| !notification.content.included.is_empty()) {
+            let raw: Vec<&RawValue> = serde_json::from_str(&notification.content.included).unwrap_or_default();
+            for raw in raw {
+                let Ok(head) = serde_json::from_str::<Included<'_>>(raw.get()) else { continue };
+                if !self.shape.includes(notification, &head.r#type, &head.id) {
+                    continue;
+                }
+                let key = (head.r#type.clone().into_owned(), head.id.into_owned());
+                match newest.get_mut(&key) {
+                    Some((sequence, index)) if *sequence < notification.sequence => {
+                        *sequence = notification.sequence;
+                        if let Some(place) = order.get_mut(*index) {
+                            place.0 = raw.get();
+                        }
+                    }
+                    Some(_) => {}
+                    None => {
+                        newest.insert(key, (notification.sequence, order.len()));
+                        order.push((raw.get(), head.r#type.into_owned()));
+                    }
+                }
+            }
+        }
+        out.push(b'[');
+        for (index, (raw, kind)) in order.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            match self.shape.fields_of(kind) {
+                Some(fields) => sparse(out, raw, fields),
+                None => out.extend_from_slice(raw.as_bytes()),
+            }
+        }
+        out.push(b']');
+    }
+
+    fn link(&self, out: &mut Vec<u8>, path: &str, id: &str) {
+        string(out, &format!("{}/{path}/{}", self.base, segment(id)));
+    }
+}
+
+/// A resource object with only the given fields among its attributes and relationships.
+pub fn sparse(out: &mut Vec<u8>, resource: &str, fields: &[String]) {
+    out.push(b'{');
+    for (index, (name, value)) in members(resource).into_iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        string(out, &name);
+        out.push(b':');
+        if name == "attributes" || name == "relationships" {
+            let kept = members(value.get()).into_iter().filter(|(name, _)| fields.contains(name));
+            out.push(b'{');
+            for (index, (name, value)) in kept.enumerate() {
+                if index > 0 {
+                    out.push(b',');
+                }
+                string(out, &name);
+                out.push(b':');
+                out.extend_from_slice(value.get().as_bytes());
+            }
+            out.push(b'}');
+        } else {
+            out.extend_from_slice(value.get().as_bytes());
+        }
+    }
+    out.push(b'}');
+}
+
+/// The members of a JSON object in their order; nothing for anything else.
+fn members(object: &str) -> Vec<(String, &RawValue)> {
+    struct Members<'a>(Vec<(String, &'a RawValue)>);
+    impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+        fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+            struct Visitor;
+            impl<'de> serde::de::Visitor<'de> for Visitor {
+                type Value = Members<'de>;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("an object")
+                }
+                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                    let mut members = Vec::new();
+                    while let Some(entry) = map.next_entry()? {
+                        members.push(entry);
+                    }
+                    Ok(Members(members))
+                }
+            }
+            from.deserialize_map(Visitor)
+        }
+    }
+    serde_json::from_str::<Members<'_>>(object).map(|members| members.0).unwrap_or_default()
+}
+
+fn member(out: &mut Vec<u8>, name: &str) {
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\":");
+}
+
+fn string(out: &mut Vec<u8>, text: &str) {
+    serde_json::to_writer(out, text).expect("a string is always written to memory");
+}
+
+fn boolean(out: &mut Vec<u8>, value: bool) {
+    out.extend_from_slice(if value { b"true" } else { b"false" });
+}
+
+fn time(out: &mut Vec<u8>, time: Micros) {
+    out.push(b'"');
+    out.extend_from_slice(rfc3339(time).as_bytes());
+    out.push(b'"');
+}
+
+/// A stored time as it is written on the wire.
+pub fn rfc3339(time: Micros) -> String {
+    tidings_api::time::format(&chrono::DateTime::from_timestamp_micros(time).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use serde_json::{Value, json};
+    use tidings_api::notification::{NotificationDocument, NotificationPage, PushState};
+
+    use super::*;
+    use crate::rules::notification::{Content, PushProgress, State};
+
+    fn notification(sequence: i64, user_name: &str) -> StoredNotification {
+        StoredNotification {
+            sequence,
+            content: Arc::new(Content {
+                event_type: "close".into(),
+                created_at: 1_702_500_170_427_000,
+                received_at: 1_702_500_171_000_000,
+                comment: Some("a \"success\"\n".into()),
+                extra: r#""data":{"n":12345678901234567890123},"unit":"u1""#.into(),
+                entity: Some("experiment:d5 dc".into()),
+                created_by: Some("100".into()),
+                included: format!(
+                    r#"[{{"type":"entity","id":"experiment:d5 dc","attributes":{{"name":"E","eid":1}}}},{{"type":"user","id":"100","attributes":{{"userName":"{user_name}"}}}}]"#
+                ),
+            }),
+            state: State::new(PushProgress::Pending, Some(1_702_500_172_000_000)),
+        }
+    }
+
+    fn write(shape: &Shape, notification: &StoredNotification) -> Value {
+        let writer = Writer { base: "http://h/api", shape, push_is_active: Some(true) };
+        serde_json::from_slice(&writer.document(notification)).unwrap()
+    }
+
+    #[test]
+    fn a_document_has_the_contract_s_shape_and_reads_back_as_the_wire_type() {
+        let shape = Shape::default();
+        let writer = Writer { base: "http://h/api", shape: &shape, push_is_active: Some(true) };
+        let text = writer.document(&notification(519, "ann"));
+        assert!(String::from_utf8(text.clone()).unwrap().contains("12345678901234567890123"), "numbers pass through");
+        let typed: NotificationDocument = serde_json::from_slice(&text).unwrap();
+        assert_eq!(typed.data.id.get(), 519);
+        assert_eq!(typed.data.attributes.comment.as_deref(), Some("a \"success\"\n"));
+        assert_eq!(typed.data.attributes.unit.as_deref(), Some("u1"));
+        let entity = typed.data.relationships.entity.unwrap();
+        assert_eq!(entity.links.this, "http://h/api/entities/experiment:d5%20dc");
+        assert_eq!(typed.data.meta.unwrap().push.state, PushState::Pending);
+        assert_eq!(typed.included.len(), 2);
+        let value: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(value["data"]["attributes"]["createdAt"], "2023-12-13T20:42:50.427Z");
+        assert_eq!(value["data"]["meta"]["push"]["nextAttemptAt"], "2023-12-13T20:42:52.000Z");
+    }
+
+    #[test]
+    fn a_push_has_no_meta() {
+        let shape = Shape::default();
+        let writer = Writer { base: "http://h/api", shape: &shape, push_is_active: None };
+        let value: Value = serde_json::from_slice(&writer.document(&notification(1, "ann"))).unwrap();
+        assert_eq!(value["data"].get("meta"), None);
+    }
+
+    #[test]
+    fn while_push_is_paused_what_is_pending_is_paused() {
+        let shape = Shape::default();
+        let writer = Writer { base: "", shape: &shape, push_is_active: Some(false) };
+        let value: Value = serde_json::from_slice(&writer.document(&notification(1, "ann"))).unwrap();
+        let paused = json!({"state": "paused", "attempts": 0, "nextAttemptAt": null});
+        assert_eq!(value["data"]["meta"]["push"], paused);
+    }
+
+    #[test]
+    fn sparse_fieldsets_leave_out_the_rest() {
+        let fields = |names: &[&str]| Some(names.iter().map(|name| (*name).to_owned()).collect());
+        let shape = Shape {
+            include: Some(vec![Related::Entity]),
+            notification: fields(&["comment", "unit", "entity"]),
+            entity: fields(&["eid"]),
+            ..Shape::default()
+        };
+        let value = write(&shape, &notification(1, "ann"));
+        assert_eq!(value["data"]["attributes"], json!({"comment": "a \"success\"\n", "unit": "u1"}));
+        assert_eq!(value["data"]["relationships"].as_object().unwrap().len(), 1);
+        let entity = json!({"type": "entity", "id": "experiment:d5 dc", "attributes": {"eid": 1}});
+        assert_eq!(value["included"], json!([entity]));
+        let empty = Shape { include: Some(vec![]), notification: Some(vec![]), ..Shape::default() };
+        let value = write(&empty, &notification(1, "ann"));
+        assert_eq!(value["data"]["attributes"], json!({}));
+        assert_eq!(value["included"], json!([]));
+    }
+
+    #[test]
+    fn a_page_includes_each_resource_once_in_its_newest_copy() {
+        let shape = Shape::default();
+        let writer = Writer { base: "http://h/api", shape: &shape, push_is_active: Some(true) };
+        let frame = PageFrame {
+            this: "s".into(),
+            first: "f".into(),
+            next: Some("n".into()),
+            after: Some("2".into()),
+            ..PageFrame::default()
+        };
+        let text = writer.page(&[notification(2, "new"), notification(1, "old")], &frame);
+        let page: NotificationPage = serde_json::from_slice(&text).unwrap();
+        assert_eq!(page.data.len(), 2);
+        let users: Vec<&str> =
+            page.included.iter().filter(|r| r.identifier.r#type == "user").map(|r| r.get()).collect();
+        assert_eq!(users.len(), 1);
+        assert!(users[0].contains("new"));
+        let value: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(value["links"], json!({"self": "s", "first": "f", "prev": null, "next": "n"}));
+        let offset = PageFrame { after: None, ..frame };
+        let value: Value = serde_json::from_slice(&writer.page(&[], &offset)).unwrap();
+        assert_eq!(value["links"], json!({"self": "s", "first": "f", "next": "n"}), "offset paging leaves links out");
+    }
+}

@@ -1,0 +1,11 @@
+//! What is right, without I/O: nothing here reads a clock, a socket or a database.
+//!
+//! Times, random numbers and answers come in as arguments; decisions come out. So a year of retries can be
+//! tested in milliseconds. Neither store, push nor http may be reached from here.
+
+pub mod document;
+pub mod lane;
+pub mod notification;
+pub mod retry;
+pub mod selection;
+pub mod settings;

@@ -1,0 +1,194 @@
+//! What is kept: tenants, notifications and their state, on SQLite or PostgreSQL.
+//!
+//! Writes go through [`Store::append`], [`Store::report`] and [`Store::write`] to the writer threads, reads through
+//! [`Store::read`] to a pool of connections. What may not enter: HTTP, JSON:API and decisions about events; the store
+//! keeps what it is given.
+
+mod database;
+pub mod error;
+mod migrations;
+mod postgres;
+pub mod rooms;
+mod rows;
+mod schema;
+pub mod seam;
+mod sqlite;
+mod waiters;
+mod writer;
+
+use std::sync::Arc;
+
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+
+pub use self::database::DatabaseUrl;
+use self::database::Readers;
+use self::error::StoreError;
+use self::rooms::Rooms;
+use self::seam::{Append, Appended, NodeId, Queries, Report, Result, TenantId};
+use self::waiters::Waiters;
+use self::writer::{Command, Work, Writer};
+use crate::rules::notification::StoredNotification;
+use crate::telemetry::Metrics;
+
+/// A new notification on its way from the writer straight to its lane.
+pub struct Leased {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The notification, leased to this node.
+    pub notification: StoredNotification,
+}
+
+/// The store. Cheap to clone.
+#[derive(Clone)]
+pub struct Store {
+    readers: Arc<Readers>,
+    permits: Arc<Semaphore>,
+    writers: Arc<[Writer]>,
+    rooms: Arc<Rooms>,
+    waiters: Arc<Waiters>,
+    node: NodeId,
+    shared: bool,
+}
+
+/// What [`Store::open`] hands out besides the store: for the push and for the end.
+pub struct Opened {
+    /// The store.
+    pub store: Store,
+    /// New notifications that were leased to this node.
+    pub leased: mpsc::UnboundedReceiver<Leased>,
+    /// Ends when every [`Store`] is dropped and everything is written.
+    pub writers: Vec<std::thread::JoinHandle<()>>,
+}
+
+impl Store {
+    /// Opens the database and brings its schema up to date.
+    ///
+    /// # Errors
+    /// When it can't be reached or migrated.
+    pub fn open(url: &DatabaseUrl, metrics: &Arc<Metrics>) -> Result<Opened> {
+        url.migrate()?;
+        let (sender, leased) = mpsc::unbounded_channel();
+        let rooms = Arc::new(Rooms::default());
+        let waiters = Arc::new(Waiters::default());
+        let node = NodeId(i64::from_be_bytes(crate::secrets::random()) & i64::MAX);
+        let (writers, threads) = (0..url.writers())
+            .map(|_| {
+                let url = url.clone();
+                Writer::start(Work {
+                    connect: Box::new(move || url.connect()),
+                    node,
+                    rooms: rooms.clone(),
+                    leased: sender.clone(),
+                    waiters: waiters.clone(),
+                    metrics: metrics.clone(),
+                })
+            })
+            .unzip::<_, _, Vec<_>, Vec<_>>();
+        let size = url.readers();
+        let store = Store {
+            readers: Arc::new(url.pool(size)),
+            permits: Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1))),
+            writers: writers.into(),
+            rooms,
+            waiters,
+            node,
+            shared: url.is_shared(),
+        };
+        Ok(Opened { store, leased, writers: threads })
+    }
+
+    /// This run of the server.
+    pub fn node(&self) -> NodeId {
+        self.node
+    }
+
+    /// The places of the lanes.
+    pub fn rooms(&self) -> &Arc<Rooms> {
+        &self.rooms
+    }
+
+    /// Whether other nodes may write to the same database.
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// Notified after the next commit of this tenant on this node. Ask for it before looking.
+    pub fn waiter(&self, tenant: TenantId) -> Arc<Notify> {
+        self.waiters.of(tenant)
+    }
+
+    /// Reads on a connection of the pool.
+    ///
+    /// # Errors
+    /// Those of the function; [`StoreError::Unavailable`] when no connection is free in time.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut dyn Queries) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        // As many threads wait as there are connections: the rest waits here, where it costs nothing.
+        let permit = tokio::time::timeout(std::time::Duration::from_secs(5), self.permits.clone().acquire_owned())
+            .await
+            .map_err(|_| StoreError::Unavailable("all connections are busy".to_owned()))?
+            .map_err(|_| StoreError::Closed)?;
+        let readers = self.readers.clone();
+        let task = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            readers.run(run)
+        });
+        task.await.map_err(|_| StoreError::Unavailable("a query panicked".to_owned()))?
+    }
+
+    fn writer(&self, tenant: Option<TenantId>) -> Result<&Writer> {
+        let count = self.writers.len() as u64;
+        let index = tenant.map_or(0, |tenant| tenant.number() % count.max(1));
+        usize::try_from(index).ok().and_then(|index| self.writers.get(index)).ok_or(StoreError::Closed)
+    }
+
+    /// Stores an event; answers after the commit.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] when too much is waiting, and those of the database.
+    pub async fn append(&self, event: Append) -> Result<Appended> {
+        let (reply, answer) = oneshot::channel();
+        self.writer(Some(event.tenant))?.send(Command::Append(event, reply))?;
+        answer.await.map_err(|_| StoreError::Unavailable("the transaction failed".to_owned()))?
+    }
+
+    /// Records how leases of one tenant ended; answers after the commit. Waits for its turn rather than being refused.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn report(&self, tenant: TenantId, reports: Vec<Report>) -> Result<()> {
+        let (reply, answer) = oneshot::channel();
+        self.writer(Some(tenant))?.send_in_turn(Command::Report(reports, reply)).await?;
+        answer.await.map_err(|_| StoreError::Unavailable("the transaction failed".to_owned()))?
+    }
+
+    /// Runs a function in a writer's transaction, all or nothing; answers after the commit.
+    ///
+    /// # Errors
+    /// Those of the function and those of the database.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        tenant: Option<TenantId>,
+        run: impl FnOnce(&mut dyn Queries) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = oneshot::channel();
+        let job: writer::Job = Box::new(move |conn| {
+            let mut run = Some(run);
+            let mut value = None;
+            let result = conn.atomically(&mut |conn| {
+                if let Some(run) = run.take() {
+                    value = Some(run(conn)?);
+                }
+                Ok(())
+            });
+            Box::new(move |committed| {
+                let value = result.and(committed).and_then(|()| value.ok_or(StoreError::Closed));
+                let _ = reply.send(value);
+            })
+        });
+        self.writer(tenant)?.send(Command::Run(tenant, job))?;
+        answer.await.map_err(|_| StoreError::Unavailable("the transaction failed".to_owned()))?
+    }
+}

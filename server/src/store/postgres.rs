@@ -1,0 +1,181 @@
+//! PostgreSQL: the connection, and the statements that differ.
+//!
+//! Batches are sent as arrays, one statement for all rows: a round trip costs more than a row.
+
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
+
+use super::error::StoreError;
+use super::seam::Result;
+
+pub(super) type Conn = diesel::PgConnection;
+pub(super) type Db = diesel::pg::Pg;
+
+#[path = "queries/mod.rs"]
+#[expect(clippy::duplicate_mod, reason = "the same source is compiled for each database on purpose")]
+mod queries;
+
+/// Opens the connection of a writer.
+pub(super) fn connect(url: &str) -> Result<Conn> {
+    let mut conn = Conn::establish(url).map_err(StoreError::Connect)?;
+    conn.batch_execute("SET statement_timeout = '60s'; SET lock_timeout = '20s'; SET client_min_messages = warning")?;
+    Ok(conn)
+}
+
+#[derive(Debug)]
+struct ReadOnly;
+
+impl CustomizeConnection<Conn, diesel::r2d2::Error> for ReadOnly {
+    fn on_acquire(&self, conn: &mut Conn) -> std::result::Result<(), diesel::r2d2::Error> {
+        conn.batch_execute("SET default_transaction_read_only = on; SET statement_timeout = '30s'")
+            .map_err(diesel::r2d2::Error::QueryError)
+    }
+}
+
+/// The connections for reading.
+pub(super) fn pool(url: &str, size: u32) -> Pool<ConnectionManager<Conn>> {
+    Pool::builder()
+        .max_size(size)
+        .min_idle(Some(1))
+        .connection_timeout(Duration::from_secs(2))
+        .connection_customizer(Box::new(ReadOnly))
+        .build_unchecked(ConnectionManager::new(url))
+}
+
+/// Runs the function while no other node does: migrations take no lock of their own.
+pub(super) fn alone(conn: &mut Conn, run: impl FnOnce(&mut Conn) -> Result<()>) -> Result<()> {
+    // Any number will do, as long as it is always the same.
+    conn.batch_execute("SELECT pg_advisory_lock(8433664521)")?;
+    let result = run(conn);
+    conn.batch_execute("SELECT pg_advisory_unlock(8433664521)")?;
+    result
+}
+
+/// What PostgreSQL does in its own way.
+mod dialect {
+    use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text};
+
+    use super::*;
+    use crate::rules::notification::Micros;
+    use crate::store::rows::{NotificationInsert, PositionRow, ResourceRow, StateInsert};
+    use crate::store::schema::positions;
+
+    fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
+        rows.iter().map(value).collect()
+    }
+
+    pub(super) fn transaction(conn: &mut Conn, run: impl FnOnce(&mut Conn) -> Result<()>) -> Result<()> {
+        conn.transaction(run)
+    }
+
+    /// The database's clock: the one that all nodes share.
+    pub(super) fn clock(conn: &mut Conn) -> Result<Micros> {
+        #[derive(QueryableByName)]
+        struct Clock {
+            #[diesel(sql_type = BigInt)]
+            micros: i64,
+        }
+        let query = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS micros";
+        Ok(diesel::sql_query(query).get_result::<Clock>(conn)?.micros)
+    }
+
+    /// The positions of the tenants, locked in one order so that two nodes can't block each other.
+    pub(super) fn positions(conn: &mut Conn, tenants: &[i64]) -> Result<Vec<PositionRow>> {
+        Ok(positions::table
+            .filter(positions::tenant_id.eq_any(tenants))
+            .order(positions::tenant_id)
+            .select(PositionRow::as_select())
+            .for_update()
+            .load(conn)?)
+    }
+
+    pub(super) fn insert_notifications(conn: &mut Conn, rows: &[NotificationInsert<'_>]) -> Result<()> {
+        diesel::sql_query(
+            "INSERT INTO notifications (tenant_id, sequence, event_type, created_at, received_at, comment, extra, \
+             entity, created_by, included, idempotency_key, body_hash) \
+             SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        )
+        .bind::<Array<BigInt>, _>(column(rows, |row| row.tenant_id))
+        .bind::<Array<BigInt>, _>(column(rows, |row| row.sequence))
+        .bind::<Array<Text>, _>(column(rows, |row| row.event_type))
+        .bind::<Array<BigInt>, _>(column(rows, |row| row.created_at))
+        .bind::<Array<BigInt>, _>(column(rows, |row| row.received_at))
+        .bind::<Array<Nullable<Text>>, _>(column(rows, |row| row.comment))
+        .bind::<Array<Text>, _>(column(rows, |row| row.extra))
+        .bind::<Array<Nullable<Text>>, _>(column(rows, |row| row.entity))
+        .bind::<Array<Nullable<Text>>, _>(column(rows, |row| row.created_by))
+        .bind::<Array<Text>, _>(column(rows, |row| row.included))
+        .bind::<Array<Nullable<Binary>>, _>(column(rows, |row| row.idempotency_key))
+        .bind::<Array<Nullable<Binary>>, _>(column(rows, |row| row.body_hash))
+        .execute(conn)?;
+        Ok(())
+    }
+
+    pub(super) fn insert_states(conn: &mut Conn, rows: &[StateInsert]) -> Result<()> {
+        diesel::sql_query(
+            "INSERT INTO states (tenant_id, sequence, is_dismissed, is_read, is_flagged, push_state, attempts, \
+             due_at, owner) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+        )
+        .bind::<Array<BigInt>, _>(column(rows, |row| row.tenant_id))
+        .bind::<Array<BigInt>, _>(column(rows, |row| row.sequence))
+        .bind::<Array<Bool>, _>(column(rows, |row| row.is_dismissed))
+        .bind::<Array<Bool>, _>(column(rows, |row| row.is_read))
+        .bind::<Array<Bool>, _>(column(rows, |row| row.is_flagged))
+        .bind::<Array<SmallInt>, _>(column(rows, |row| row.push_state))
+        .bind::<Array<Integer>, _>(column(rows, |row| row.attempts))
+        .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.due_at))
+        .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.owner))
+        .execute(conn)?;
+        Ok(())
+    }
+
+    pub(super) fn put_resources(conn: &mut Conn, rows: &[ResourceRow<'_>]) -> Result<()> {
+        diesel::sql_query(
+            "INSERT INTO resources (tenant_id, kind, id, included_in, named_by) \
+             SELECT * FROM unnest($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, kind, id) DO UPDATE SET \
+             included_in = greatest(resources.included_in, excluded.included_in), named_by = excluded.named_by",
+        )
+        .bind::<Array<BigInt>, _>(column(rows, |row| row.tenant_id))
+        .bind::<Array<SmallInt>, _>(column(rows, |row| row.kind))
+        .bind::<Array<Text>, _>(column(rows, |row| row.id))
+        .bind::<Array<BigInt>, _>(column(rows, |row| row.included_in))
+        .bind::<Array<BigInt>, _>(column(rows, |row| row.named_by))
+        .execute(conn)?;
+        Ok(())
+    }
+
+    pub(super) fn put_positions(conn: &mut Conn, positions: &[(i64, i64)]) -> Result<()> {
+        diesel::sql_query(
+            "UPDATE positions SET last_sequence = new.last FROM unnest($1, $2) AS new (tenant, last) \
+             WHERE positions.tenant_id = new.tenant",
+        )
+        .bind::<Array<BigInt>, _>(column(positions, |row| row.0))
+        .bind::<Array<BigInt>, _>(column(positions, |row| row.1))
+        .execute(conn)?;
+        Ok(())
+    }
+
+    pub(super) fn put_success(conn: &mut Conn, tenants: &[i64], now: Micros) -> Result<()> {
+        diesel::update(positions::table.filter(positions::tenant_id.eq_any(tenants)))
+            .set(positions::last_success_at.eq(Some(now)))
+            .execute(conn)?;
+        Ok(())
+    }
+
+    pub(super) fn mark_delivered(conn: &mut Conn, rows: &[(i64, i64, bool)], node: i64) -> Result<()> {
+        diesel::sql_query(
+            "UPDATE states SET push_state = 2, attempts = attempts + 1, due_at = NULL, owner = NULL, \
+             is_dismissed = is_dismissed OR new.dismiss FROM unnest($1, $2, $3) AS new (tenant, sequence, dismiss) \
+             WHERE states.tenant_id = new.tenant AND states.sequence = new.sequence AND states.owner = $4",
+        )
+        .bind::<Array<BigInt>, _>(column(rows, |row| row.0))
+        .bind::<Array<BigInt>, _>(column(rows, |row| row.1))
+        .bind::<Array<Bool>, _>(column(rows, |row| row.2))
+        .bind::<BigInt, _>(node)
+        .execute(conn)?;
+        Ok(())
+    }
+}

@@ -1,0 +1,169 @@
+//! Storing events: sequences are given out here, in the transaction that commits them.
+
+use std::collections::HashMap;
+
+use diesel::prelude::*;
+
+use super::{Conn, dialect};
+use crate::rules::notification::PushProgress;
+use crate::store::rooms::Rooms;
+use crate::store::rows::{
+    LEASED, NotificationInsert, PositionRow, ResourceRow, StateInsert, kind_number, push_number,
+};
+use crate::store::schema::notifications;
+use crate::store::seam::{Append, AppendQueries, Appended, NodeId, Result, TenantId};
+
+impl AppendQueries for Conn {
+    fn lock(&mut self, tenants: &[TenantId]) -> Result<()> {
+        dialect::positions(self, &tenants.iter().map(|tenant| tenant.0).collect::<Vec<_>>())?;
+        Ok(())
+    }
+
+    fn append(&mut self, events: &[&Append], node: NodeId, rooms: &Rooms) -> Result<Vec<Appended>> {
+        let mut tenants: Vec<i64> = events.iter().map(|event| event.tenant.0).collect();
+        tenants.sort_unstable();
+        tenants.dedup();
+        let mut positions: HashMap<i64, PositionRow> =
+            dialect::positions(self, &tenants)?.into_iter().map(|row| (row.tenant_id, row)).collect();
+        let mut known = stored_keys(self, events)?;
+
+        let mut batch = Batch::default();
+        let mut results = Vec::with_capacity(events.len());
+        for event in events {
+            let Some(position) = positions.get_mut(&event.tenant.0) else {
+                results.push(Appended::NoTenant);
+                continue;
+            };
+            if position.version != event.version {
+                results.push(Appended::Stale);
+                continue;
+            }
+            if let Some(idempotency) = &event.idempotency {
+                match known.get(&(event.tenant.0, idempotency.key)) {
+                    Some((sequence, body)) if *body == idempotency.body => {
+                        results.push(Appended::Duplicate { sequence: *sequence });
+                        continue;
+                    }
+                    Some(_) => {
+                        results.push(Appended::Conflict);
+                        continue;
+                    }
+                    None => {}
+                }
+            }
+            position.last_sequence += 1;
+            let sequence = position.last_sequence;
+            if let Some(idempotency) = &event.idempotency {
+                known.insert((event.tenant.0, idempotency.key), (sequence, idempotency.body));
+            }
+            let leased = event.has_url && event.push_now && rooms.take(event.tenant, event.content.size());
+            batch.add(event, sequence, leased.then_some(node));
+            results.push(Appended::Stored { sequence, leased });
+        }
+        let written = batch.write(self, positions.into_values());
+        if written.is_err() {
+            for (event, result) in events.iter().zip(&results) {
+                if matches!(result, Appended::Stored { leased: true, .. }) {
+                    rooms.give_back(event.tenant, event.content.size());
+                }
+            }
+        }
+        written.map(|()| results)
+    }
+}
+
+/// What is stored already under the idempotency keys of these events.
+fn stored_keys(conn: &mut Conn, events: &[&Append]) -> Result<HashMap<(i64, [u8; 16]), (i64, [u8; 16])>> {
+    let mut keys: HashMap<i64, Vec<&[u8]>> = HashMap::new();
+    for event in events {
+        if let Some(idempotency) = &event.idempotency {
+            keys.entry(event.tenant.0).or_default().push(&idempotency.key);
+        }
+    }
+    let mut known = HashMap::new();
+    for (tenant, keys) in keys {
+        let rows: Vec<(Option<Vec<u8>>, i64, Option<Vec<u8>>)> = notifications::table
+            .filter(notifications::tenant_id.eq(tenant))
+            .filter(notifications::idempotency_key.eq_any(keys))
+            .select((notifications::idempotency_key, notifications::sequence, notifications::body_hash))
+            .load(conn)?;
+        for (key, sequence, body) in rows {
+            if let (Some(Ok(key)), Some(Ok(body))) = (key.map(TryInto::try_into), body.map(TryInto::try_into)) {
+                known.insert((tenant, key), (sequence, body));
+            }
+        }
+    }
+    Ok(known)
+}
+
+/// The rows of a batch.
+#[derive(Default)]
+struct Batch<'a> {
+    notifications: Vec<NotificationInsert<'a>>,
+    states: Vec<StateInsert>,
+    // Each user and entity once: the newest mention wins, and no statement meets a row twice.
+    resources: HashMap<(i64, i16, &'a str), (i64, i64)>,
+}
+
+impl<'a> Batch<'a> {
+    fn add(&mut self, event: &'a Append, sequence: i64, owner: Option<NodeId>) {
+        let content = &*event.content;
+        let tenant_id = event.tenant.0;
+        self.notifications.push(NotificationInsert {
+            tenant_id,
+            sequence,
+            event_type: &content.event_type,
+            created_at: content.created_at,
+            received_at: content.received_at,
+            comment: content.comment.as_deref(),
+            extra: &content.extra,
+            entity: content.entity.as_deref(),
+            created_by: content.created_by.as_deref(),
+            included: &content.included,
+            idempotency_key: event.idempotency.as_ref().map(|idempotency| &idempotency.key[..]),
+            body_hash: event.idempotency.as_ref().map(|idempotency| &idempotency.body[..]),
+        });
+        let (push, due_at) = match (event.has_url, owner) {
+            (false, _) => (PushProgress::None, None),
+            (true, None) => (PushProgress::Pending, Some(content.received_at)),
+            (true, Some(_)) => (PushProgress::Pending, Some(LEASED)),
+        };
+        self.states.push(StateInsert {
+            tenant_id,
+            sequence,
+            is_dismissed: false,
+            is_read: false,
+            is_flagged: false,
+            push_state: push_number(push),
+            attempts: 0,
+            due_at,
+            owner: owner.map(|node| node.0),
+        });
+        for (kind, id, included) in &event.resources {
+            let row = self.resources.entry((tenant_id, kind_number(*kind), id)).or_default();
+            *row = (if *included { sequence } else { row.0 }, sequence);
+        }
+    }
+
+    fn write(self, conn: &mut Conn, positions: impl Iterator<Item = PositionRow>) -> Result<()> {
+        if self.notifications.is_empty() {
+            return Ok(());
+        }
+        dialect::insert_notifications(conn, &self.notifications)?;
+        dialect::insert_states(conn, &self.states)?;
+        let resources: Vec<ResourceRow<'_>> = self
+            .resources
+            .into_iter()
+            .map(|((tenant_id, kind, id), (included_in, named_by))| ResourceRow {
+                tenant_id,
+                kind,
+                id,
+                included_in,
+                named_by,
+            })
+            .collect();
+        dialect::put_resources(conn, &resources)?;
+        dialect::put_positions(conn, &positions.map(|row| (row.tenant_id, row.last_sequence)).collect::<Vec<_>>())?;
+        Ok(())
+    }
+}

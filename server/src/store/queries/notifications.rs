@@ -1,0 +1,194 @@
+//! Reading notifications, and changing their flags.
+
+use diesel::dsl::{not, sql};
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
+use tidings_api::notification::Flags;
+
+use super::{Conn, Db};
+use crate::rules::notification::{Micros, StoredNotification};
+use crate::store::rows::{ContentRow, PositionRow, StateRow, kind_number, push_number, stored};
+use crate::store::schema::{notifications, positions, resources, states};
+use crate::store::seam::{
+    NotificationQueries, PageQuery, Position, Resource, ResourceKind, Result, Seek, TenantId,
+};
+
+/// Both rows of a notification.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn joined() -> _ {
+    states::table.inner_join(
+        notifications::table
+            .on(notifications::tenant_id.eq(states::tenant_id).and(notifications::sequence.eq(states::sequence))),
+    )
+}
+
+impl NotificationQueries for Conn {
+    fn notification_page(&mut self, tenant: TenantId, page: &PageQuery) -> Result<Vec<StoredNotification>> {
+        let mut query = joined()
+            .filter(states::tenant_id.eq(tenant.0))
+            .limit(page.limit)
+            .offset(page.offset)
+            .select((StateRow::as_select(), ContentRow::as_select()))
+            .into_boxed::<Db>();
+        let filter = &page.filter;
+        // A literal condition, not a bound one: only so do the databases know that the partial index serves.
+        query = match filter.is_dismissed {
+            Some(true) => query.filter(states::is_dismissed),
+            Some(false) => query.filter(not(states::is_dismissed)),
+            None => query,
+        };
+        if let Some(is_read) = filter.is_read {
+            query = query.filter(states::is_read.eq(is_read));
+        }
+        if let Some(is_flagged) = filter.is_flagged {
+            query = query.filter(states::is_flagged.eq(is_flagged));
+        }
+        if !filter.types.is_empty() {
+            query = query.filter(notifications::event_type.eq_any(&filter.types));
+        }
+        if !filter.entities.is_empty() {
+            query = query.filter(notifications::entity.eq_any(&filter.entities));
+        }
+        if !filter.created_by.is_empty() {
+            query = query.filter(notifications::created_by.eq_any(&filter.created_by));
+        }
+        if let Some(push) = &filter.push {
+            query = query.filter(states::push_state.eq_any(push.iter().map(|push| push_number(*push))));
+        }
+        // The condition names the table by which the list is ordered, so that one index serves both.
+        if filter.created_from.is_some() || filter.created_before.is_some() {
+            query = query.filter(notifications::tenant_id.eq(tenant.0));
+        }
+        if let Some(from) = filter.created_from {
+            query = query.filter(notifications::created_at.ge(from));
+        }
+        if let Some(before) = filter.created_before {
+            query = query.filter(notifications::created_at.lt(before));
+        }
+        query = match (page.seek, page.ascending) {
+            (Seek::Sequence(Some(at)), true) => query.filter(states::sequence.gt(at)),
+            (Seek::Sequence(Some(at)), false) => query.filter(states::sequence.lt(at)),
+            (Seek::CreatedAt(Some((time, at))), true) => {
+                let tied = notifications::created_at.eq(time).and(notifications::sequence.gt(at));
+                query.filter(notifications::created_at.ge(time)).filter(notifications::created_at.gt(time).or(tied))
+            }
+            (Seek::CreatedAt(Some((time, at))), false) => {
+                let tied = notifications::created_at.eq(time).and(notifications::sequence.lt(at));
+                query.filter(notifications::created_at.le(time)).filter(notifications::created_at.lt(time).or(tied))
+            }
+            (Seek::Sequence(None) | Seek::CreatedAt(None), _) => query,
+        };
+        query = match (page.seek, page.ascending) {
+            (Seek::Sequence(_), true) => query.order(states::sequence.asc()),
+            (Seek::Sequence(_), false) => query.order(states::sequence.desc()),
+            (Seek::CreatedAt(_), true) => query
+                .filter(notifications::tenant_id.eq(tenant.0))
+                .order((notifications::created_at.asc(), notifications::sequence.asc())),
+            (Seek::CreatedAt(_), false) => query
+                .filter(notifications::tenant_id.eq(tenant.0))
+                .order((notifications::created_at.desc(), notifications::sequence.desc())),
+        };
+        let rows: Vec<(StateRow, ContentRow)> = query.load(self)?;
+        Ok(rows.into_iter().map(stored).collect())
+    }
+
+    fn notification_get(&mut self, tenant: TenantId, sequence: i64) -> Result<Option<StoredNotification>> {
+        let row: Option<(StateRow, ContentRow)> = joined()
+            .filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq(sequence)))
+            .select((StateRow::as_select(), ContentRow::as_select()))
+            .first(self)
+            .optional()?;
+        Ok(row.map(stored))
+    }
+
+    fn notification_update(
+        &mut self,
+        tenant: TenantId,
+        sequence: i64,
+        flags: Flags,
+    ) -> Result<Option<StoredNotification>> {
+        let row = states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq(sequence)));
+        if flags != Flags::default() {
+            let changes = (
+                flags.is_dismissed.map(|flag| states::is_dismissed.eq(flag)),
+                flags.is_read.map(|flag| states::is_read.eq(flag)),
+                flags.is_flagged.map(|flag| states::is_flagged.eq(flag)),
+            );
+            diesel::update(row).set(changes).execute(self)?;
+        }
+        self.notification_get(tenant, sequence)
+    }
+
+    fn resource_get(&mut self, tenant: TenantId, kind: ResourceKind, id: &str) -> Result<Option<Resource>> {
+        let included_in: Option<i64> = resources::table
+            .filter(resources::tenant_id.eq(tenant.0))
+            .filter(resources::kind.eq(kind_number(kind)))
+            .filter(resources::id.eq(id))
+            .select(resources::included_in)
+            .first(self)
+            .optional()?;
+        let Some(included_in) = included_in else { return Ok(None) };
+        let row = self.notification_get(tenant, included_in)?;
+        Ok(Some(row.map_or(Resource::Named, |row| Resource::Included(row.content))))
+    }
+
+    fn position(&mut self, tenant: TenantId) -> Result<Position> {
+        let row: PositionRow = positions::table
+            .filter(positions::tenant_id.eq(tenant.0))
+            .select(PositionRow::as_select())
+            .first(self)?;
+        Ok(row.into())
+    }
+
+    fn undelivered(&mut self, tenant: TenantId, most: i64) -> Result<(i64, Option<Micros>)> {
+        let pending = states::table.filter(states::tenant_id.eq(tenant.0)).filter(sql::<Bool>("push_state = 1"));
+        let sequences: Vec<i64> = pending.select(states::sequence).limit(most).load(self)?;
+        let oldest: Option<i64> = match sequences.iter().min() {
+            Some(oldest) => notifications::table
+                .filter(notifications::tenant_id.eq(tenant.0).and(notifications::sequence.eq(oldest)))
+                .select(notifications::received_at)
+                .first(self)
+                .optional()?,
+            None => None,
+        };
+        let count = i64::try_from(sequences.len()).unwrap_or(most);
+        Ok((count, oldest))
+    }
+
+    fn expire(&mut self, tenant: TenantId, received_before: Micros, limit: i64) -> Result<i64> {
+        let Some(position) = positions::table
+            .filter(positions::tenant_id.eq(tenant.0))
+            .select(PositionRow::as_select())
+            .first::<PositionRow>(self)
+            .optional()?
+        else {
+            return Ok(0);
+        };
+        let oldest: Vec<(i64, i64)> = notifications::table
+            .filter(notifications::tenant_id.eq(tenant.0))
+            .filter(notifications::sequence.gt(position.removed_through))
+            .order(notifications::sequence)
+            .select((notifications::sequence, notifications::received_at))
+            .limit(limit)
+            .load(self)?;
+        // Only ever a prefix of the list, so that one number says what is gone.
+        let expired: Vec<i64> =
+            oldest.into_iter().take_while(|(_, received)| *received < received_before).map(|(at, _)| at).collect();
+        let Some(through) = expired.last() else { return Ok(0) };
+        diesel::delete(states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.le(through))))
+            .execute(self)?;
+        diesel::delete(
+            notifications::table
+                .filter(notifications::tenant_id.eq(tenant.0).and(notifications::sequence.le(through))),
+        )
+        .execute(self)?;
+        diesel::delete(
+            resources::table.filter(resources::tenant_id.eq(tenant.0).and(resources::named_by.le(through))),
+        )
+        .execute(self)?;
+        diesel::update(positions::table.filter(positions::tenant_id.eq(tenant.0)))
+            .set(positions::removed_through.eq(through))
+            .execute(self)?;
+        Ok(i64::try_from(expired.len()).unwrap_or(limit))
+    }
+}

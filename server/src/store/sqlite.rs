@@ -1,0 +1,167 @@
+//! SQLite: the connection, and the statements that differ.
+//!
+//! Rows are written one by one: a multi-row statement is no faster here, and its text could not be cached.
+
+use std::time::Duration;
+
+use diesel::connection::SimpleConnection;
+use diesel::prelude::*;
+use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
+
+use super::error::StoreError;
+use super::seam::Result;
+
+pub(super) type Conn = diesel::SqliteConnection;
+pub(super) type Db = diesel::sqlite::Sqlite;
+
+#[path = "queries/mod.rs"]
+mod queries;
+
+/// How long a statement waits for another process that has the file, such as `tidings-server key`.
+const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 10000;";
+
+/// Opens the connection of a writer: every commit is on disk before it is answered.
+pub(super) fn connect(path: &str) -> Result<Conn> {
+    let mut conn = Conn::establish(path).map_err(StoreError::Connect)?;
+    conn.batch_execute(BUSY_TIMEOUT)?;
+    conn.batch_execute(
+        "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864; \
+         PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 4000;",
+    )?;
+    Ok(conn)
+}
+
+#[derive(Debug)]
+struct ReadOnly;
+
+impl CustomizeConnection<Conn, diesel::r2d2::Error> for ReadOnly {
+    fn on_acquire(&self, conn: &mut Conn) -> std::result::Result<(), diesel::r2d2::Error> {
+        conn.batch_execute(BUSY_TIMEOUT)
+            .and_then(|()| conn.batch_execute("PRAGMA query_only = ON; PRAGMA cache_size = -4000;"))
+            .map_err(diesel::r2d2::Error::QueryError)
+    }
+}
+
+/// The connections for reading.
+pub(super) fn pool(path: &str, size: u32) -> Pool<ConnectionManager<Conn>> {
+    Pool::builder()
+        .max_size(size)
+        .min_idle(Some(1))
+        .connection_timeout(Duration::from_secs(2))
+        .connection_customizer(Box::new(ReadOnly))
+        .test_on_check_out(false)
+        .build_unchecked(ConnectionManager::new(path))
+}
+
+/// What SQLite does in its own way.
+mod dialect {
+    use diesel::query_builder::{AstPass, QueryFragment, QueryId};
+    use diesel::sql_types::BigInt;
+
+    use super::*;
+    use crate::rules::notification::Micros;
+    use crate::store::rows::{NotificationInsert, PositionRow, ResourceRow, StateInsert};
+    use crate::store::schema::{notifications, positions, resources, states};
+
+    /// A statement with a fixed text and numbers in it. Unlike diesel's UPDATE it stays in the statement cache.
+    struct Fixed<'a>(&'static str, &'a [i64]);
+
+    impl QueryId for Fixed<'_> {
+        type QueryId = ();
+        const HAS_STATIC_QUERY_ID: bool = false;
+    }
+
+    impl QueryFragment<Db> for Fixed<'_> {
+        fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+            let mut pieces = self.0.split('?');
+            out.push_sql(pieces.next().unwrap_or_default());
+            for (piece, number) in pieces.zip(self.1) {
+                out.push_bind_param::<BigInt, _>(number)?;
+                out.push_sql(piece);
+            }
+            Ok(())
+        }
+    }
+
+    impl RunQueryDsl<Conn> for Fixed<'_> {}
+
+    /// Takes the write lock at the start, so that a transaction which reads first can't fail when it writes.
+    pub(super) fn transaction(conn: &mut Conn, run: impl FnOnce(&mut Conn) -> Result<()>) -> Result<()> {
+        use diesel::connection::{AnsiTransactionManager, TransactionManager};
+        let depth = AnsiTransactionManager::transaction_manager_status_mut(conn).transaction_depth()?;
+        if depth.is_none() { conn.immediate_transaction(run) } else { conn.transaction(run) }
+    }
+
+    pub(super) fn clock(_: &mut Conn) -> Result<Micros> {
+        Ok(chrono::Utc::now().timestamp_micros())
+    }
+
+    /// The positions of the tenants. SQLite has one writer, so there is nothing to lock.
+    pub(super) fn positions(conn: &mut Conn, tenants: &[i64]) -> Result<Vec<PositionRow>> {
+        let mut rows = Vec::with_capacity(tenants.len());
+        for tenant in tenants {
+            let row = positions::table.find(tenant).select(PositionRow::as_select()).first(conn).optional()?;
+            rows.extend(row);
+        }
+        Ok(rows)
+    }
+
+    pub(super) fn insert_notifications(conn: &mut Conn, rows: &[NotificationInsert<'_>]) -> Result<()> {
+        for row in rows {
+            diesel::insert_into(notifications::table).values(row).execute(conn)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn insert_states(conn: &mut Conn, rows: &[StateInsert]) -> Result<()> {
+        for row in rows {
+            diesel::insert_into(states::table).values(row).execute(conn)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_resources(conn: &mut Conn, rows: &[ResourceRow<'_>]) -> Result<()> {
+        for row in rows {
+            let stored = resources::table.find((row.tenant_id, row.kind, row.id));
+            let known: Option<i64> = stored.select(resources::named_by).first(conn).optional()?;
+            if known.is_none() {
+                diesel::insert_into(resources::table).values(row).execute(conn)?;
+                continue;
+            }
+            let named = resources::named_by.eq(row.named_by);
+            if row.included_in > 0 {
+                let included = resources::included_in.eq(row.included_in);
+                diesel::update(stored).set((named, included)).execute(conn)?;
+            } else {
+                diesel::update(stored).set(named).execute(conn)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_positions(conn: &mut Conn, positions: &[(i64, i64)]) -> Result<()> {
+        for (tenant, last) in positions {
+            Fixed("UPDATE positions SET last_sequence = ? WHERE tenant_id = ?", &[*last, *tenant]).execute(conn)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn put_success(conn: &mut Conn, tenants: &[i64], now: Micros) -> Result<()> {
+        for tenant in tenants {
+            Fixed("UPDATE positions SET last_success_at = ? WHERE tenant_id = ?", &[now, *tenant]).execute(conn)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn mark_delivered(conn: &mut Conn, rows: &[(i64, i64, bool)], node: i64) -> Result<()> {
+        for (tenant, sequence, dismiss) in rows {
+            Fixed(
+                "UPDATE states SET push_state = 2, attempts = attempts + 1, due_at = NULL, owner = NULL, \
+                 is_dismissed = is_dismissed OR ? WHERE tenant_id = ? AND sequence = ? AND owner = ?",
+                &[i64::from(*dismiss), *tenant, *sequence, node],
+            )
+            .execute(conn)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! The writers: threads that own a connection each and commit many commands at once.
+//!
+//! A writer takes everything that is waiting, runs it in one transaction, commits, and only then answers. Nothing waits
+//! for a batch to fill: batches grow by themselves while a commit is under way. Commands of one tenant always go to
+//! the same writer. A command that fails, fails alone.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::StoreError;
+use super::rooms::Rooms;
+use super::seam::{Append, Appended, NodeId, Queries, Report, Result, TenantId};
+use super::waiters::Waiters;
+use super::Leased;
+use crate::rules::notification::{PushProgress, State, StoredNotification};
+use crate::telemetry::Metrics;
+
+/// The most commands in one transaction: enough that the commit no longer counts.
+const BATCH: usize = 256;
+/// The most commands that wait for a writer; more are refused with [`StoreError::Busy`].
+const QUEUE: usize = 8192;
+
+/// Answers the caller, once the fate of the transaction is known.
+pub(super) type Answer = Box<dyn FnOnce(Result<()>) + Send>;
+
+/// Runs inside the transaction; its answer is given after the commit.
+pub(super) type Job = Box<dyn FnOnce(&mut dyn Queries) -> Answer + Send>;
+
+/// Something to write.
+pub(super) enum Command {
+    Append(Append, oneshot::Sender<Result<Appended>>),
+    Report(Vec<Report>, oneshot::Sender<Result<()>>),
+    Run(Option<TenantId>, Job),
+}
+
+/// A handle on one writer thread.
+#[derive(Clone)]
+pub(super) struct Writer(mpsc::Sender<Command>);
+
+impl Writer {
+    /// Starts the thread. It ends when the last handle is gone and everything is written.
+    pub(super) fn start(work: Work) -> (Writer, std::thread::JoinHandle<()>) {
+        let (sender, receiver) = mpsc::channel(QUEUE);
+        let thread = std::thread::Builder::new()
+            .name("tidings-writer".to_owned())
+            .spawn(move || work.run(receiver))
+            .expect("a thread can be started while the server starts");
+        (Writer(sender), thread)
+    }
+
+    pub(super) fn send(&self, command: Command) -> Result<()> {
+        self.0.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => StoreError::Busy,
+            mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
+        })
+    }
+
+    /// As [`Writer::send`], but waits for room: what a lane has to report must not be refused.
+    pub(super) async fn send_in_turn(&self, command: Command) -> Result<()> {
+        self.0.send(command).await.map_err(|_| StoreError::Closed)
+    }
+}
+
+/// What a writer thread works with.
+pub(super) struct Work {
+    pub(super) connect: Box<dyn Fn() -> Result<Box<dyn Queries>> + Send>,
+    pub(super) node: NodeId,
+    pub(super) rooms: Arc<Rooms>,
+    pub(super) leased: mpsc::UnboundedSender<Leased>,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+/// The commands of one transaction, by kind.
+#[derive(Default)]
+struct Batch {
+    appends: Vec<(Append, oneshot::Sender<Result<Appended>>)>,
+    reports: Vec<(Vec<Report>, oneshot::Sender<Result<()>>)>,
+    jobs: Vec<(Option<TenantId>, Job)>,
+}
+
+impl Batch {
+    fn push(&mut self, command: Command) {
+        match command {
+            Command::Append(event, reply) => self.appends.push((event, reply)),
+            Command::Report(reports, reply) => self.reports.push((reports, reply)),
+            Command::Run(tenant, job) => self.jobs.push((tenant, job)),
+        }
+    }
+
+    fn tenants(&self) -> Vec<TenantId> {
+        let appends = self.appends.iter().map(|(event, _)| event.tenant);
+        let reports = self.reports.iter().flat_map(|(reports, _)| reports).map(|report| report.tenant);
+        let jobs = self.jobs.iter().filter_map(|(tenant, _)| *tenant);
+        appends.chain(reports).chain(jobs).collect::<BTreeSet<_>>().into_iter().collect()
+    }
+
+    fn len(&self) -> usize {
+        self.appends.len() + self.reports.len() + self.jobs.len()
+    }
+
+    /// Whoever sent a job learns of it by the end of its channel.
+    fn fail(self, error: impl Fn() -> StoreError) {
+        for (_, reply) in self.appends {
+            let _ = reply.send(Err(error()));
+        }
+        for (_, reply) in self.reports {
+            let _ = reply.send(Err(error()));
+        }
+    }
+
+    /// Each append and report as a batch of its own, and the jobs together: they fail alone in any case.
+    fn parts(self) -> Vec<Batch> {
+        let appends = self.appends.into_iter().map(|item| Batch { appends: vec![item], ..Batch::default() });
+        let reports = self.reports.into_iter().map(|item| Batch { reports: vec![item], ..Batch::default() });
+        let jobs = Batch { jobs: self.jobs, ..Batch::default() };
+        appends.chain(reports).chain([jobs]).filter(|batch| batch.len() > 0).collect()
+    }
+}
+
+impl Work {
+    fn run(self, mut commands: mpsc::Receiver<Command>) {
+        let mut conn: Option<Box<dyn Queries>> = None;
+        let mut lost_connection = false;
+        while let Some(first) = commands.blocking_recv() {
+            let mut batch = Batch::default();
+            batch.push(first);
+            while batch.len() < BATCH {
+                let Ok(command) = commands.try_recv() else { break };
+                batch.push(command);
+            }
+            if conn.is_none() {
+                match (self.connect)().and_then(|fresh| self.recover(fresh, lost_connection)) {
+                    Ok(fresh) => conn = Some(fresh),
+                    Err(error) => {
+                        tracing::warn!(error = %error, "no connection for writing");
+                        batch.fail(|| StoreError::Unavailable("no connection for writing".to_owned()));
+                        continue;
+                    }
+                }
+            }
+            if let Some(open) = &mut conn
+                && self.write(open.as_mut(), batch).is_err_and(|error| error.broke_connection())
+            {
+                conn = None;
+                lost_connection = true;
+            }
+        }
+    }
+
+    /// After a connection was lost in a commit, nobody knows whether that commit took effect: notifications may be
+    /// leased to this node that none of its lanes has. All leases are given up; whoever gets them pushes them.
+    fn recover(&self, mut conn: Box<dyn Queries>, lost_connection: bool) -> Result<Box<dyn Queries>> {
+        if lost_connection {
+            conn.atomically(&mut |conn| {
+                conn.node_leave(self.node, chrono::Utc::now().timestamp_micros())?;
+                conn.node_seen(self.node)?;
+                Ok(())
+            })?;
+        }
+        Ok(conn)
+    }
+
+    /// Runs a batch in one transaction and answers it. If a statement fails, the parts are tried one by one.
+    fn write(&self, conn: &mut dyn Queries, mut batch: Batch) -> Result<()> {
+        let started = Instant::now();
+        let size = batch.len();
+        let tenants = batch.tenants();
+        let mut appended = Vec::new();
+        let mut answers: Vec<Answer> = Vec::new();
+        let result = conn.atomically(&mut |conn| {
+            if !(batch.reports.is_empty() && batch.jobs.is_empty()) {
+                conn.lock(&tenants)?;
+            }
+            if !batch.appends.is_empty() {
+                let events: Vec<&Append> = batch.appends.iter().map(|(event, _)| event).collect();
+                appended = conn.append(&events, self.node, &self.rooms)?;
+            }
+            if !batch.reports.is_empty() {
+                let reports: Vec<Report> = batch.reports.iter().flat_map(|(reports, _)| reports).copied().collect();
+                conn.report(&reports, self.node, chrono::Utc::now().timestamp_micros())?;
+            }
+            // Last, because they can't be run twice; each in a savepoint of its own.
+            answers.extend(batch.jobs.drain(..).map(|(_, job)| job(conn)));
+            Ok(())
+        });
+        self.metrics.commit(size, started.elapsed());
+        match result {
+            Ok(()) => {
+                self.answer(batch, appended, answers);
+                self.waiters.wake(&tenants);
+                Ok(())
+            }
+            Err(error) => {
+                for ((event, _), result) in batch.appends.iter().zip(&appended) {
+                    if matches!(result, Appended::Stored { leased: true, .. }) {
+                        self.rooms.give_back(event.tenant, event.content.size());
+                    }
+                }
+                if size > 1 && answers.is_empty() && !error.broke_connection() {
+                    return batch.parts().into_iter().try_for_each(|part| self.write(conn, part));
+                }
+                tracing::error!(error = &error as &dyn std::error::Error, commands = size, "a transaction failed");
+                let text = "the transaction failed";
+                answers.into_iter().for_each(|answer| answer(Err(StoreError::Unavailable(text.to_owned()))));
+                batch.fail(|| StoreError::Unavailable(text.to_owned()));
+                Err(error)
+            }
+        }
+    }
+
+    fn answer(&self, batch: Batch, appended: Vec<Appended>, answers: Vec<Answer>) {
+        for ((event, reply), result) in batch.appends.into_iter().zip(appended) {
+            if let Appended::Stored { sequence, leased: true } = result {
+                let state = State::new(PushProgress::Pending, None);
+                let notification = StoredNotification { sequence, content: event.content, state };
+                // Fails only when the sending threads are gone, and then the node's leases go with it.
+                let _ = self.leased.send(Leased { tenant: event.tenant, notification });
+            }
+            let _ = reply.send(Ok(result));
+        }
+        for (_, reply) in batch.reports {
+            let _ = reply.send(Ok(()));
+        }
+        answers.into_iter().for_each(|answer| answer(Ok(())));
+    }
+}

@@ -1,0 +1,134 @@
+//! What the server counts, for Prometheus, and how it logs.
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// Labels of a counted attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    result: &'static str,
+}
+
+/// Labels of an answered request.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    method: String,
+    route: String,
+    status: u16,
+}
+
+/// Everything that is counted. No label names a tenant: their number has no bound.
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<Answered, Counter>,
+    events: Family<Outcome, Counter>,
+    attempts: Family<Outcome, Counter>,
+    attempt_seconds: Histogram,
+    commit_seconds: Histogram,
+    commit_commands: Histogram,
+    lane_bytes: Gauge<i64>,
+    expired: Counter<u64, AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut metrics = Metrics {
+            registry: Registry::with_prefix("tidings"),
+            requests: Family::default(),
+            events: Family::default(),
+            attempts: Family::default(),
+            attempt_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+            commit_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
+            commit_commands: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+            lane_bytes: Gauge::default(),
+            expired: Counter::default(),
+        };
+        let to = &mut metrics.registry;
+        to.register("http_requests", "Requests answered", metrics.requests.clone());
+        to.register("events", "Events posted, by what became of them", metrics.events.clone());
+        to.register("push_attempts", "Attempts to push, by result", metrics.attempts.clone());
+        let attempt = metrics.attempt_seconds.clone();
+        to.register_with_unit("push_attempt", "Duration of an attempt", Unit::Seconds, attempt);
+        to.register_with_unit("commit", "Duration of a commit", Unit::Seconds, metrics.commit_seconds.clone());
+        to.register("commit_commands", "Commands in a commit", metrics.commit_commands.clone());
+        let bytes = metrics.lane_bytes.clone();
+        to.register_with_unit("lanes", "Notifications in memory on their way to a receiver", Unit::Bytes, bytes);
+        to.register("expired", "Notifications removed by retention", metrics.expired.clone());
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Counts a transaction.
+    pub fn commit(&self, commands: usize, took: Duration) {
+        self.commit_seconds.observe(took.as_secs_f64());
+        self.commit_commands.observe(u32::try_from(commands).map_or(f64::MAX, f64::from));
+    }
+
+    /// Counts an event that was posted.
+    pub fn event(&self, result: &'static str) {
+        self.events.get_or_create(&Outcome { result }).inc();
+    }
+
+    /// Counts an attempt to push.
+    pub fn attempt(&self, result: &'static str, took: Duration) {
+        self.attempts.get_or_create(&Outcome { result }).inc();
+        self.attempt_seconds.observe(took.as_secs_f64());
+    }
+
+    /// Counts an answered request. The route is the pattern, not the path.
+    pub fn request(&self, method: &str, route: &str, status: u16) {
+        let labels = Answered { method: method.to_owned(), route: route.to_owned(), status };
+        self.requests.get_or_create(&labels).inc();
+    }
+
+    /// Counts notifications that have expired.
+    pub fn expired(&self, count: u64) {
+        self.expired.inc_by(count);
+    }
+
+    /// The text that Prometheus reads.
+    ///
+    /// # Errors
+    /// When it can't be formatted.
+    pub fn text(&self, lane_bytes: usize) -> Result<String, std::fmt::Error> {
+        self.lane_bytes.set(i64::try_from(lane_bytes).unwrap_or(i64::MAX));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// Starts logging to standard error. `RUST_LOG` chooses what; `info` is the default.
+pub fn start_logging(format: LogFormat) {
+    use std::io::IsTerminal;
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    // A second start, as in tests, changes nothing.
+    let _ = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().try_init(),
+    };
+}
