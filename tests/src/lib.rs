@@ -1,1 +1,42 @@
-//! x
+//! The harness of the end-to-end suites: built servers, databases, receivers and a plain HTTP client.
+//!
+//! Everything here talks to the built binary over real sockets; nothing reaches into the server's code, so that the
+//! suites prove what a user gets. What may not enter: expectations about one call, which belong to a suite.
+
+pub mod api;
+pub mod database;
+pub mod ports;
+pub mod random;
+pub mod raw;
+pub mod receiver;
+pub mod server;
+pub mod wait;
+
+pub use api::{Answer, Api, Tenant, event};
+pub use database::{Database, Kind};
+pub use receiver::{Receiver, Reply, Request};
+pub use server::{Options, Server};
+pub use wait::until;
+
+/// Runs a test on each database: a function that takes a [`Database`] becomes two tests, `sqlite` and `postgres`.
+#[macro_export]
+macro_rules! on_both {
+    ($($(#[$meta:meta])* fn $name:ident($db:ident) $body:block)*) => {$(
+        mod $name {
+            use super::*;
+
+            $(#[$meta])*
+            fn run($db: $crate::Database) $body
+
+            #[test]
+            fn sqlite() {
+                run($crate::Database::new($crate::Kind::Sqlite));
+            }
+
+            #[test]
+            fn postgres() {
+                run($crate::Database::new($crate::Kind::Postgres));
+            }
+        }
+    )*};
+}

@@ -102,12 +102,29 @@ impl DatabaseUrl {
         u32::try_from(2 * cores + 1).unwrap_or(5)
     }
 
-    /// A connection for writing.
-    pub(super) fn connect(&self) -> Result<Box<dyn Queries>> {
+    /// A connection for writing: for a writer thread, or for a command that runs beside the server.
+    ///
+    /// # Errors
+    /// When the database can't be reached.
+    pub fn connect(&self) -> Result<Box<dyn Queries>> {
         Ok(match self {
             DatabaseUrl::Sqlite(path) => Box::new(sqlite::connect(path)?),
             DatabaseUrl::Postgres(url) => Box::new(postgres::connect(url)?),
         })
+    }
+
+    /// Copies a SQLite database to a new file, while it is in use.
+    ///
+    /// # Errors
+    /// When there is such a file already, or the database is not SQLite.
+    pub fn backup(&self, file: &std::path::Path) -> Result<()> {
+        let DatabaseUrl::Sqlite(path) = self else {
+            return Err(StoreError::Url("backup is for SQLite; use pg_dump for PostgreSQL".to_owned()));
+        };
+        if file.exists() {
+            return Err(StoreError::File(format!("{} exists already", file.display())));
+        }
+        sqlite::backup(path, &file.to_string_lossy())
     }
 
     /// The connections for reading.

@@ -54,20 +54,20 @@ pub struct Store {
 pub struct Opened {
     /// The store.
     pub store: Store,
-    /// New notifications that were leased to this node.
-    pub leased: mpsc::UnboundedReceiver<Leased>,
+    /// New notifications that were leased to this node, a channel for each sending thread.
+    pub leased: Vec<mpsc::UnboundedReceiver<Leased>>,
     /// Ends when every [`Store`] is dropped and everything is written.
     pub writers: Vec<std::thread::JoinHandle<()>>,
 }
 
 impl Store {
-    /// Opens the database and brings its schema up to date.
+    /// Opens the database and brings its schema up to date. New notifications are spread over `lanes` channels.
     ///
     /// # Errors
     /// When it can't be reached or migrated.
-    pub fn open(url: &DatabaseUrl, metrics: &Arc<Metrics>) -> Result<Opened> {
+    pub fn open(url: &DatabaseUrl, metrics: &Arc<Metrics>, lanes: usize) -> Result<Opened> {
         url.migrate()?;
-        let (sender, leased) = mpsc::unbounded_channel();
+        let (senders, leased) = (0..lanes).map(|_| mpsc::unbounded_channel()).unzip::<_, _, Vec<_>, Vec<_>>();
         let rooms = Arc::new(Rooms::default());
         let waiters = Arc::new(Waiters::default());
         let node = NodeId(i64::from_be_bytes(crate::secrets::random()) & i64::MAX);
@@ -78,7 +78,7 @@ impl Store {
                     connect: Box::new(move || url.connect()),
                     node,
                     rooms: rooms.clone(),
-                    leased: sender.clone(),
+                    leased: senders.clone(),
                     waiters: waiters.clone(),
                     metrics: metrics.clone(),
                 })
@@ -154,14 +154,26 @@ impl Store {
         answer.await.map_err(|_| StoreError::Unavailable("the transaction failed".to_owned()))?
     }
 
-    /// Records how leases of one tenant ended; answers after the commit. Waits for its turn rather than being refused.
+    /// Records how leases ended; answers after the commit. Waits for its turn rather than being refused.
     ///
     /// # Errors
-    /// Those of the database.
-    pub async fn report(&self, tenant: TenantId, reports: Vec<Report>) -> Result<()> {
-        let (reply, answer) = oneshot::channel();
-        self.writer(Some(tenant))?.send_in_turn(Command::Report(reports, reply)).await?;
-        answer.await.map_err(|_| StoreError::Unavailable("the transaction failed".to_owned()))?
+    /// Those of the database. Reports may be repeated: one that was recorded already changes nothing.
+    pub async fn report(&self, mut reports: Vec<Report>) -> Result<()> {
+        let count = self.writers.len() as u64;
+        let mut answers = Vec::new();
+        for (index, writer) in self.writers.iter().zip(0..).map(|(writer, index)| (index, writer)) {
+            let (mine, others) = reports.into_iter().partition(|report| report.tenant.number() % count == index);
+            reports = others;
+            if !Vec::is_empty(&mine) {
+                let (reply, answer) = oneshot::channel();
+                writer.send_in_turn(Command::Report(mine, reply)).await?;
+                answers.push(answer);
+            }
+        }
+        for answer in answers {
+            answer.await.map_err(|_| StoreError::Unavailable("the transaction failed".to_owned()))??;
+        }
+        Ok(())
     }
 
     /// Runs a function in a writer's transaction, all or nothing; answers after the commit.

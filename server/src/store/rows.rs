@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use diesel::prelude::*;
 
-use super::schema::{api_keys, notifications, positions, resources, states, tenants};
+use super::schema::{api_keys, notifications, positions, states, tenants};
 use super::seam::{ApiKey, Position, ResourceKind, Tenant, TenantId};
 use crate::rules::notification::{Content, PushProgress, State, StoredNotification};
 
@@ -214,8 +214,6 @@ pub(super) struct StateInsert {
 }
 
 /// What a batch of events says about a user or an entity. `included_in` is 0 where it was only named.
-#[derive(Insertable)]
-#[diesel(table_name = resources)]
 pub(super) struct ResourceRow<'a> {
     pub(super) tenant_id: i64,
     pub(super) kind: i16,

@@ -142,8 +142,8 @@ pub trait TenantQueries {
     fn key_used(&mut self, tenant: TenantId, id: &str, now: Micros) -> Result<()>;
     /// A value of the installation.
     fn instance_get(&mut self, name: &str) -> Result<Option<String>>;
-    /// Stores a value of the installation.
-    fn instance_put(&mut self, name: &str, value: &str) -> Result<()>;
+    /// Stores a value of the installation, unless there is one. False: there is.
+    fn instance_put(&mut self, name: &str, value: &str) -> Result<bool>;
 }
 
 /// Which notifications a list holds. Empty lists select everything.
@@ -225,6 +225,8 @@ pub trait NotificationQueries {
     fn position(&mut self, tenant: TenantId) -> Result<Position>;
     /// How many notifications wait for their push, counted up to `most`, and when the oldest was received.
     fn undelivered(&mut self, tenant: TenantId, most: i64) -> Result<(i64, Option<Micros>)>;
+    /// When the oldest notification was received; none where there is none.
+    fn oldest_received(&mut self, tenant: TenantId) -> Result<Option<Micros>>;
     /// Removes up to `limit` notifications that were received before a time, oldest first. Answers how many.
     fn expire(&mut self, tenant: TenantId, received_before: Micros, limit: i64) -> Result<i64>;
 }

@@ -31,6 +31,12 @@ pub(super) fn connect(path: &str) -> Result<Conn> {
     Ok(conn)
 }
 
+/// Copies the database, as it is at one moment, to a new file.
+pub(super) fn backup(path: &str, file: &str) -> Result<()> {
+    diesel::sql_query("VACUUM INTO ?").bind::<diesel::sql_types::Text, _>(file).execute(&mut connect(path)?)?;
+    Ok(())
+}
+
 #[derive(Debug)]
 struct ReadOnly;
 
@@ -61,10 +67,16 @@ mod dialect {
     use super::*;
     use crate::rules::notification::Micros;
     use crate::store::rows::{NotificationInsert, PositionRow, ResourceRow, StateInsert};
-    use crate::store::schema::{notifications, positions, resources, states};
+    use crate::store::schema::{notifications, positions, states};
 
-    /// A statement with a fixed text and numbers in it. Unlike diesel's UPDATE it stays in the statement cache.
-    struct Fixed<'a>(&'static str, &'a [i64]);
+    /// A statement with a fixed text. Unlike diesel's own UPDATE and upsert it stays in the statement cache.
+    struct Fixed<'a>(&'static str, &'a [Bind<'a>]);
+
+    enum Bind<'a> {
+        Number(i64),
+        Text(&'a str),
+    }
+    use Bind::{Number, Text};
 
     impl QueryId for Fixed<'_> {
         type QueryId = ();
@@ -75,8 +87,11 @@ mod dialect {
         fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
             let mut pieces = self.0.split('?');
             out.push_sql(pieces.next().unwrap_or_default());
-            for (piece, number) in pieces.zip(self.1) {
-                out.push_bind_param::<BigInt, _>(number)?;
+            for (piece, bind) in pieces.zip(self.1) {
+                match bind {
+                    Number(number) => out.push_bind_param::<BigInt, _>(number)?,
+                    Text(text) => out.push_bind_param::<diesel::sql_types::Text, _>(text)?,
+                }
                 out.push_sql(piece);
             }
             Ok(())
@@ -122,33 +137,33 @@ mod dialect {
 
     pub(super) fn put_resources(conn: &mut Conn, rows: &[ResourceRow<'_>]) -> Result<()> {
         for row in rows {
-            let stored = resources::table.find((row.tenant_id, row.kind, row.id));
-            let known: Option<i64> = stored.select(resources::named_by).first(conn).optional()?;
-            if known.is_none() {
-                diesel::insert_into(resources::table).values(row).execute(conn)?;
-                continue;
-            }
-            let named = resources::named_by.eq(row.named_by);
-            if row.included_in > 0 {
-                let included = resources::included_in.eq(row.included_in);
-                diesel::update(stored).set((named, included)).execute(conn)?;
-            } else {
-                diesel::update(stored).set(named).execute(conn)?;
-            }
+            Fixed(
+                "INSERT INTO resources (tenant_id, kind, id, included_in, named_by) VALUES (?, ?, ?, ?, ?) \
+                 ON CONFLICT (tenant_id, kind, id) DO UPDATE SET \
+                 included_in = max(included_in, excluded.included_in), named_by = excluded.named_by",
+                &[
+                    Number(row.tenant_id),
+                    Number(row.kind.into()),
+                    Text(row.id),
+                    Number(row.included_in),
+                    Number(row.named_by),
+                ],
+            )
+            .execute(conn)?;
         }
         Ok(())
     }
 
     pub(super) fn put_positions(conn: &mut Conn, positions: &[(i64, i64)]) -> Result<()> {
         for (tenant, last) in positions {
-            Fixed("UPDATE positions SET last_sequence = ? WHERE tenant_id = ?", &[*last, *tenant]).execute(conn)?;
+            Fixed("UPDATE positions SET last_sequence = ? WHERE tenant_id = ?", &[Number(*last), Number(*tenant)]).execute(conn)?;
         }
         Ok(())
     }
 
     pub(super) fn put_success(conn: &mut Conn, tenants: &[i64], now: Micros) -> Result<()> {
         for tenant in tenants {
-            Fixed("UPDATE positions SET last_success_at = ? WHERE tenant_id = ?", &[now, *tenant]).execute(conn)?;
+            Fixed("UPDATE positions SET last_success_at = ? WHERE tenant_id = ?", &[Number(now), Number(*tenant)]).execute(conn)?;
         }
         Ok(())
     }
@@ -158,7 +173,7 @@ mod dialect {
             Fixed(
                 "UPDATE states SET push_state = 2, attempts = attempts + 1, due_at = NULL, owner = NULL, \
                  is_dismissed = is_dismissed OR ? WHERE tenant_id = ? AND sequence = ? AND owner = ?",
-                &[i64::from(*dismiss), *tenant, *sequence, node],
+                &[Number(i64::from(*dismiss)), Number(*tenant), Number(*sequence), Number(node)],
             )
             .execute(conn)?;
         }

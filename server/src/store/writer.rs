@@ -69,7 +69,7 @@ pub(super) struct Work {
     pub(super) connect: Box<dyn Fn() -> Result<Box<dyn Queries>> + Send>,
     pub(super) node: NodeId,
     pub(super) rooms: Arc<Rooms>,
-    pub(super) leased: mpsc::UnboundedSender<Leased>,
+    pub(super) leased: Vec<mpsc::UnboundedSender<Leased>>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -217,8 +217,11 @@ impl Work {
             if let Appended::Stored { sequence, leased: true } = result {
                 let state = State::new(PushProgress::Pending, None);
                 let notification = StoredNotification { sequence, content: event.content, state };
-                // Fails only when the sending threads are gone, and then the node's leases go with it.
-                let _ = self.leased.send(Leased { tenant: event.tenant, notification });
+                let lane = event.tenant.number() % (self.leased.len() as u64).max(1);
+                if let Some(lane) = usize::try_from(lane).ok().and_then(|lane| self.leased.get(lane)) {
+                    // Fails only when the sending threads are gone, and then the node's leases go with it.
+                    let _ = lane.send(Leased { tenant: event.tenant, notification });
+                }
             }
             let _ = reply.send(Ok(result));
         }

@@ -155,6 +155,15 @@ impl NotificationQueries for Conn {
         Ok((count, oldest))
     }
 
+    fn oldest_received(&mut self, tenant: TenantId) -> Result<Option<Micros>> {
+        Ok(notifications::table
+            .filter(notifications::tenant_id.eq(tenant.0))
+            .order(notifications::sequence)
+            .select(notifications::received_at)
+            .first(self)
+            .optional()?)
+    }
+
     fn expire(&mut self, tenant: TenantId, received_before: Micros, limit: i64) -> Result<i64> {
         let Some(position) = positions::table
             .filter(positions::tenant_id.eq(tenant.0))

@@ -175,13 +175,11 @@ impl TenantQueries for Conn {
         Ok(instance::table.find(name).select(instance::value).first(self).optional()?)
     }
 
-    fn instance_put(&mut self, name: &str, value: &str) -> Result<()> {
-        diesel::insert_into(instance::table)
+    fn instance_put(&mut self, name: &str, value: &str) -> Result<bool> {
+        let inserted = diesel::insert_into(instance::table)
             .values((instance::name.eq(name), instance::value.eq(value)))
-            .on_conflict(instance::name)
-            .do_update()
-            .set(instance::value.eq(value))
+            .on_conflict_do_nothing()
             .execute(self)?;
-        Ok(())
+        Ok(inserted > 0)
     }
 }

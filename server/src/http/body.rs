@@ -1,0 +1,399 @@
+//! Bodies: read within bounds, checked once as JSON, then read as a type, with errors that name the member.
+
+use std::cell::Cell;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::time::Duration;
+
+use actix_web::body::{BodyStream, MessageBody as _};
+use actix_web::dev::Payload;
+use actix_web::error::PayloadError;
+use actix_web::http::header;
+use actix_web::{FromRequest, HttpRequest};
+use bytes::{Bytes, BytesMut};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use tidings_api::error::ErrorCode;
+use tokio::time::timeout;
+
+use super::error::Error;
+use super::media;
+
+/// The largest body.
+const LARGEST: usize = 10 * 1024 * 1024;
+/// How deeply a body may be nested.
+const DEEPEST: usize = 64;
+/// How long a body may take to arrive.
+const SLOWEST: Duration = Duration::from_secs(120);
+/// How much of a refused body is read all the same, and for how long: a client that still writes doesn't read the answer.
+const DRAINED: usize = 64 * 1024 * 1024;
+const DRAINING: Duration = Duration::from_secs(5);
+
+/// A request's body: as it came, and what it says. `ATOMIC`: in the media type of the extension for operations.
+pub(super) struct Body<T, const ATOMIC: bool = false> {
+    /// What it says.
+    pub(super) value: T,
+    /// As it came.
+    pub(super) bytes: Bytes,
+}
+
+impl<T: DeserializeOwned + 'static, const ATOMIC: bool> FromRequest for Body<T, ATOMIC> {
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let length = request.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+        let mut admitted = media::check_body(request.headers(), ATOMIC);
+        if length.is_some_and(|length| length > LARGEST) {
+            admitted = admitted.and(Err(too_large()));
+        }
+        let payload = payload.take();
+        Box::pin(async move {
+            let bytes = read(admitted, payload).await?;
+            check(&bytes)?;
+            Ok(Body { value: parse(&bytes)?, bytes })
+        })
+    }
+}
+
+fn too_large() -> Error {
+    Error::new(ErrorCode::TooLarge, "the body is larger than 10 MiB")
+}
+
+async fn read(admitted: Result<(), Error>, payload: Payload) -> Result<Bytes, Error> {
+    let mut chunks = pin!(BodyStream::new(payload));
+    let read = match admitted {
+        Ok(()) => match timeout(SLOWEST, collect(chunks.as_mut())).await {
+            Ok(read) => read,
+            Err(_) => {
+                return Err(Error::new(ErrorCode::InvalidJson, "the body did not arrive within two minutes"));
+            }
+        },
+        Err(error) => Err(error),
+    };
+    if read.is_err() {
+        drain_chunks(chunks).await;
+    }
+    read
+}
+
+type Chunks<'a> = Pin<&'a mut BodyStream<Payload>>;
+
+async fn next(chunks: &mut Chunks<'_>) -> Option<Result<Bytes, PayloadError>> {
+    poll_fn(|context| chunks.as_mut().poll_next(context)).await
+}
+
+async fn collect(mut chunks: Chunks<'_>) -> Result<Bytes, Error> {
+    let mut all = BytesMut::new();
+    let mut first = None;
+    while let Some(chunk) = next(&mut chunks).await {
+        let chunk = chunk.map_err(|error| {
+            Error::new(ErrorCode::InvalidJson, format!("the body could not be read to its end: {error}"))
+        })?;
+        if all.len() + chunk.len() > LARGEST
+            || first.as_ref().is_some_and(|f: &Bytes| f.len() + chunk.len() > LARGEST)
+        {
+            return Err(too_large());
+        }
+        // Most bodies come in one piece, which needs no copy.
+        match (first.take(), all.is_empty()) {
+            (None, true) => first = Some(chunk),
+            (begin, _) => {
+                all.extend_from_slice(&begin.unwrap_or_default());
+                all.extend_from_slice(&chunk);
+            }
+        }
+    }
+    Ok(first.unwrap_or_else(|| all.freeze()))
+}
+
+/// Reads what is left of a body that nobody wants, within bounds.
+pub(super) async fn drain(payload: Payload) {
+    drain_chunks(pin!(BodyStream::new(payload))).await;
+}
+
+async fn drain_chunks(mut chunks: Chunks<'_>) {
+    let reading = async {
+        let mut seen = 0;
+        while let Some(Ok(chunk)) = next(&mut chunks).await {
+            seen += chunk.len();
+            if seen > DRAINED {
+                break;
+            }
+        }
+    };
+    let _ = timeout(DRAINING, reading).await;
+}
+
+/// What the check found that is JSON and can't be taken all the same.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Found {
+    TooDeep,
+    Nul,
+}
+
+/// Reads any JSON and keeps nothing.
+#[derive(Clone, Copy)]
+struct Checked<'a> {
+    depth: usize,
+    found: &'a Cell<Option<Found>>,
+}
+
+impl Checked<'_> {
+    fn stop<T, E: serde::de::Error>(self, found: Found) -> Result<T, E> {
+        self.found.set(Some(found));
+        Err(E::custom("found"))
+    }
+
+    fn deeper<E: serde::de::Error>(self) -> Result<Self, E> {
+        if self.depth == DEEPEST {
+            self.stop(Found::TooDeep)
+        } else {
+            Ok(Checked { depth: self.depth + 1, ..self })
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Checked<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<(), D::Error> {
+        from.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked<'_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_unit<E>(self) -> Result<(), E> {
+        Ok(())
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
+        // PostgreSQL can't store it.
+        if text.contains('\0') { self.stop(Found::Nul) } else { Ok(()) }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while seq.next_element_seed(inner)?.is_some() {}
+        Ok(())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let inner = self.deeper()?;
+        while map.next_key_seed(inner)?.is_some() {
+            map.next_value_seed(inner)?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether this is JSON that can be stored.
+fn check(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.is_empty() {
+        return Err(Error::new(ErrorCode::InvalidJson, "the body is empty"));
+    }
+    let found = Cell::new(None);
+    let mut from = serde_json::Deserializer::from_slice(bytes);
+    let result = Checked { depth: 0, found: &found }.deserialize(&mut from).and_then(|()| from.end());
+    let Err(error) = result else { return Ok(()) };
+    Err(match found.get() {
+        Some(Found::TooDeep) => {
+            Error::new(ErrorCode::InvalidJson, format!("the body is nested more than {DEEPEST} levels deep"))
+        }
+        Some(Found::Nul) => {
+            let value = serde_json::from_slice(bytes).unwrap_or_default();
+            Error::value(nul(&value).unwrap_or_default(), "the character U+0000 can't be stored")
+        }
+        None => Error::new(ErrorCode::InvalidJson, error.to_string()),
+    })
+}
+
+/// Where a NUL character is.
+fn nul(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => text.contains('\0').then(String::new),
+        Value::Array(items) => {
+            items.iter().enumerate().find_map(|(index, item)| nul(item).map(|rest| format!("/{index}{rest}")))
+        }
+        Value::Object(members) => members.iter().find_map(|(name, value)| {
+            if name.contains('\0') {
+                Some(String::new())
+            } else {
+                nul(value).map(|rest| format!("/{}{rest}", escape(name)))
+            }
+        }),
+        _ => None,
+    }
+}
+
+/// A name as a token of a JSON pointer.
+pub(super) fn escape(name: &str) -> String {
+    name.replace('~', "~0").replace('/', "~1")
+}
+
+/// Reads checked JSON as a type.
+///
+/// # Errors
+/// 422 with the member that doesn't fit.
+pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|_| explain::<T>(bytes))
+}
+
+/// Reads once more, slower, to know where it fails.
+fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Error {
+    use serde_path_to_error::Segment;
+    let mut from = serde_json::Deserializer::from_slice(bytes);
+    let error = match serde_path_to_error::deserialize::<_, T>(&mut from) {
+        Err(error) => error,
+        Ok(_) => return Error::new(ErrorCode::InvalidJson, "there is something behind the document"),
+    };
+    let pointer: String = error
+        .path()
+        .iter()
+        .filter_map(|segment| match segment {
+            Segment::Seq { index } => Some(format!("/{index}")),
+            Segment::Map { key } => Some(format!("/{}", escape(key))),
+            Segment::Enum { .. } | Segment::Unknown => None,
+        })
+        .collect();
+    let text = error.inner().to_string();
+    let detail = text.rsplit_once(" at line ").map_or(text.as_str(), |(detail, _)| detail);
+    Error::new(kind(detail), detail).at(pointer)
+}
+
+/// What serde's message means. Its errors say nothing else about their kind.
+fn kind(message: &str) -> ErrorCode {
+    if message.starts_with("unknown field") {
+        ErrorCode::UnknownMember
+    } else if message.starts_with("missing field") {
+        ErrorCode::MissingMember
+    } else {
+        ErrorCode::InvalidValue
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tidings_api::error::ErrorSource;
+    use tidings_api::event::EventDocument;
+    use tidings_api::settings::SettingsPatchDocument;
+
+    use super::*;
+
+    fn pointer(error: &Error) -> &str {
+        match &error.object().source {
+            Some(ErrorSource::Pointer(pointer)) => pointer,
+            _ => panic!("no pointer: {error}"),
+        }
+    }
+
+    #[test]
+    fn what_is_not_json_is_told_with_its_place() {
+        let deep = |n: usize| format!("{}{}", "[".repeat(n), "]".repeat(n));
+        for good in [
+            "{}",
+            r#"{"a":[1,-2,3.5,null,true,"x"]}"#,
+            &deep(64),
+            "123456789012345678901234567890",
+            r#""😀""#,
+        ] {
+            assert!(check(good.as_bytes()).is_ok(), "{good}");
+        }
+        let bad: [&[u8]; 11] = [
+            b"",
+            b" ",
+            b"{",
+            b"{} x",
+            b"{'a':1}",
+            b"[1,]",
+            br#""\ud800""#,
+            br#"{"\udc00":1}"#,
+            b"\"\xff\"",
+            b"1e999",
+            b"\xef\xbb\xbf{}",
+        ];
+        for bad in bad {
+            assert_eq!(check(bad).unwrap_err().object().code, ErrorCode::InvalidJson, "{bad:?}");
+        }
+        assert!(check(b"{\n  x").unwrap_err().object().detail.contains("line 2 column 3"));
+        for deep in [deep(65), deep(100_000), r#"{"a":"#.repeat(70)] {
+            let error = check(deep.as_bytes()).unwrap_err();
+            assert_eq!(error.object().code, ErrorCode::InvalidJson);
+            assert!(error.object().detail.contains("64 levels"), "{error}");
+        }
+    }
+
+    #[test]
+    fn nul_is_refused_where_it_stands() {
+        for (body, expected) in [
+            (r#"{"data":{"a/b":["x","y\u0000"]}}"#, "/data/a~1b/1"),
+            (r#"{"data":{"k\u0000":1}}"#, "/data"),
+            (r#""\u0000""#, ""),
+        ] {
+            let error = check(body.as_bytes()).unwrap_err();
+            assert_eq!((error.object().code, pointer(&error)), (ErrorCode::InvalidValue, expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_does_not_fit_is_named() {
+        use ErrorCode::{InvalidValue, MissingMember, UnknownMember};
+        let ok = r#"{"data":{"type":"notification","attributes":{"type":"close"}}}"#;
+        assert!(parse::<EventDocument>(ok.as_bytes()).is_ok());
+        for (body, code, expected) in [
+            ("[]", InvalidValue, ""),
+            ("{}", MissingMember, ""),
+            (r#"{"data":{"type":"notification"}}"#, MissingMember, "/data"),
+            (r#"{"data":{"type":"notification","attributes":{}}}"#, MissingMember, "/data/attributes"),
+            (r#"{"data":{"type":5}}"#, InvalidValue, "/data/type"),
+            (r#"{"data":{"colour":5}}"#, UnknownMember, "/data/colour"),
+            (r#"{"data":{"attributes":{"a/b":5}}}"#, UnknownMember, "/data/attributes/a~1b"),
+            (r#"{"data":{"attributes":{"type":"a b"}}}"#, InvalidValue, "/data/attributes/type"),
+            (r#"{"data":{"attributes":{"type":"a","type":"b"}}}"#, InvalidValue, "/data/attributes"),
+            (
+                r#"{"data":{"attributes":{"createdAt":"yesterday"}}}"#,
+                InvalidValue,
+                "/data/attributes/createdAt",
+            ),
+            (r#"{"data":{"attributes":{"data":[1]}}}"#, InvalidValue, "/data/attributes/data"),
+            (
+                r#"{"data":{"attributes":{"change":{"type":"merge"}}}}"#,
+                InvalidValue,
+                "/data/attributes/change/type",
+            ),
+            (r#"{"included":[{"type":"user","id":"1"},{"type":"user"}]}"#, MissingMember, "/included/1"),
+            (r#"{"included":[5]}"#, InvalidValue, "/included/0"),
+        ] {
+            let error = parse::<EventDocument>(body.as_bytes()).unwrap_err();
+            assert_eq!((error.object().code, pointer(&error)), (code, expected), "{body}: {error}");
+            assert!(!error.object().detail.contains(" at line "), "{error}");
+        }
+        let body = r#"{"data":{"type":"x","attributes":{"push":{"retry":{"attempts":-1}}}}}"#;
+        let error = parse::<SettingsPatchDocument>(body.as_bytes()).unwrap_err();
+        assert_eq!(pointer(&error), "/data/attributes/push/retry/attempts");
+    }
+}

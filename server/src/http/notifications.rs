@@ -1,0 +1,406 @@
+//! Notifications: posted, listed, read, and flagged.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header::{self, HeaderMap};
+use actix_web::{HttpRequest, HttpResponse, get, patch, post, web};
+use chrono::Utc;
+use serde_json::Value;
+use tidings_api::error::ErrorCode;
+use tidings_api::event::{EventDocument, NotStored, NotStoredDocument, NotStoredReason};
+use tidings_api::jsonapi::Sequence;
+use tidings_api::notification::{FlagsDocument, NotificationDocument, NotificationPage};
+use tokio::time::{Instant, sleep_until};
+
+use super::auth::{Consumer, Producer};
+use super::body::Body;
+use super::error::Error;
+use super::event::Event;
+use super::list::{self, List};
+use super::query::{NoParameters, Parameters};
+use super::{State, answer, base, flags, json};
+use crate::directory::TenantEntry;
+use crate::rules::document::{Shape, Writer};
+use crate::rules::notification::{PushProgress, StoredNotification};
+use crate::rules::selection::select;
+use crate::secrets::short_hash;
+use crate::store::seam::{Appended, Idempotency, TenantId};
+
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+/// How often the settings are looked at again when they change while an event is stored.
+const DECISIONS: usize = 5;
+/// The longest wait for something new.
+const LONGEST_WAIT: u64 = 60;
+/// How often a waiting reader looks by itself where other nodes write too.
+const POLL: Duration = Duration::from_millis(500);
+/// A waiting reader looks no more often than this, however much is stored that it doesn't want.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The document of a notification.
+pub(super) fn document(
+    base: &str,
+    entry: &TenantEntry,
+    shape: &Shape,
+    notification: &StoredNotification,
+) -> Vec<u8> {
+    Writer { base, shape, push_is_active: Some(entry.push_is_active()) }.document(notification)
+}
+
+/// A path's id as a sequence.
+///
+/// # Errors
+/// 404: nothing that is no sequence was ever an id.
+pub(super) fn sequence(id: &str) -> Result<i64, Error> {
+    id.parse::<Sequence>().map(Sequence::get).map_err(|_| Error::not_found("notification"))
+}
+
+/// Posts an event
+///
+/// Stored means stored: 201 is answered after the commit. An event that the tenant's settings don't select is answered
+/// with 200 and is not stored. With an `Idempotency-Key` (or `eventId`) an event can be posted again without harm: the
+/// first document is answered. Role: `producer`.
+#[utoipa::path(
+    tag = "notifications",
+    params(("Idempotency-Key" = Option<String>, Header, description = "1 to 255 visible ASCII characters, kept as long as the notification", example = "order-4711-signed")),
+    request_body(content = EventDocument, example = json!({"data": {"type": "notification",
+        "attributes": {"type": "close", "createdAt": "2023-12-13T20:42:50.427Z", "comment": "This experiment was a success"},
+        "relationships": {"entity": {"data": {"type": "entity", "id": "experiment:d5dc8e92-580d-41e2-9c65-99726294966c"}},
+            "createdBy": {"data": {"type": "user", "id": "100"}}}},
+        "included": [{"type": "user", "id": "100", "attributes": {"userName": "ann@example.com"}}]})),
+    responses(
+        (status = 201, description = "Stored", body = NotificationDocument, headers(("Location" = String, description = "The URL of the notification"))),
+        (status = 200, description = "Stored before under the same idempotency key: the first document. Or not selected by the tenant's settings: `meta.stored` is false", content((NotificationDocument), (NotStoredDocument))),
+    )
+)]
+#[post("/notifications")]
+pub(super) async fn post_notification(
+    caller: Producer,
+    _: NoParameters,
+    state: web::Data<State>,
+    request: HttpRequest,
+    body: Body<EventDocument>,
+) -> Result<HttpResponse, Error> {
+    let event = Event::new(body.value.data, &body.value.included, Utc::now().timestamp_micros())?;
+    let key = idempotency_key(request.headers(), event.id.as_deref())?;
+    let idempotency = key.map(|key| Idempotency { key: short_hash(key), body: short_hash(&body.bytes) });
+    for _ in 0..DECISIONS {
+        let entry = state.tenant(caller.0).await?;
+        if let Err(reason) = select(&entry.settings, &event.event_type) {
+            state.metrics.event("not_selected");
+            return json(&not_stored(reason));
+        }
+        let (has_url, push_is_active) = (entry.settings.push.url.is_some(), entry.push_is_active());
+        match state.store.append(event.append(&entry.tenant, idempotency, has_url, push_is_active)).await? {
+            Appended::Stored { sequence, leased } => {
+                state.metrics.event("stored");
+                let notification = stored(&event, sequence, has_url, leased);
+                return Ok(created(&state, &request, &entry, &notification));
+            }
+            Appended::Duplicate { sequence } => {
+                state.metrics.event("duplicate");
+                let notification = read(&state, caller.0, sequence).await?;
+                return Ok(answer(document(
+                    &base(&state, &request),
+                    &entry,
+                    &Shape::default(),
+                    &notification,
+                )));
+            }
+            Appended::Conflict => {
+                state.metrics.event("conflict");
+                let detail = "the idempotency key was used before, with another body";
+                return Err(Error::new(ErrorCode::IdempotencyConflict, detail));
+            }
+            Appended::Stale => state.directory.forget(),
+            Appended::NoTenant => return Err(Error::unauthenticated()),
+        }
+    }
+    Err(Error::unavailable("the settings change all the time; try again"))
+}
+
+fn created(
+    state: &State,
+    request: &HttpRequest,
+    entry: &TenantEntry,
+    notification: &StoredNotification,
+) -> HttpResponse {
+    let base = base(state, request);
+    HttpResponse::Created()
+        .content_type(tidings_api::MEDIA_TYPE)
+        .insert_header((header::LOCATION, format!("{base}/notifications/{}", notification.sequence)))
+        .body(document(&base, entry, &Shape::default(), notification))
+}
+
+/// The notification that an event has just become.
+pub(super) fn stored(event: &Event, sequence: i64, has_url: bool, leased: bool) -> StoredNotification {
+    let push = if has_url { PushProgress::Pending } else { PushProgress::None };
+    let due = (has_url && !leased).then_some(event.content.received_at);
+    StoredNotification {
+        sequence,
+        content: event.content.clone(),
+        state: crate::rules::notification::State::new(push, due),
+    }
+}
+
+/// The answer to an event that is not selected.
+pub(super) fn not_stored(reason: NotStoredReason) -> NotStoredDocument {
+    NotStoredDocument { meta: NotStored { stored: false, reason } }
+}
+
+/// The one idempotency key of a request, from its header or its body.
+fn idempotency_key<'a>(headers: &'a HeaderMap, event_id: Option<&'a str>) -> Result<Option<&'a [u8]>, Error> {
+    let mut header = None;
+    for value in headers.get_all(IDEMPOTENCY_KEY) {
+        let bytes = value.as_bytes();
+        if !(1..=255).contains(&bytes.len()) || !bytes.iter().all(u8::is_ascii_graphic) {
+            return Err(Error::header(IDEMPOTENCY_KEY, "1 to 255 visible ASCII characters are expected"));
+        }
+        if header.is_some_and(|other| other != bytes) {
+            return Err(Error::header(IDEMPOTENCY_KEY, "there are two different ones"));
+        }
+        header = Some(bytes);
+    }
+    match (header, event_id.map(str::as_bytes)) {
+        (Some(header), Some(id)) if header != id => Err(Error::value(
+            "/data/attributes/eventId",
+            "it differs from the Idempotency-Key; one is enough",
+        )),
+        (header, id) => Ok(header.or(id)),
+    }
+}
+
+async fn read(state: &State, tenant: TenantId, sequence: i64) -> Result<StoredNotification, Error> {
+    let found = state.store.read(move |conn| conn.notification_get(tenant, sequence)).await?;
+    found.ok_or_else(|| Error::not_found("notification"))
+}
+
+/// Lists notifications
+///
+/// Without parameters: those that are not dismissed, newest first. To catch up, read with `sort=sequence` from
+/// `page[after]=0`, follow `links.next`, and go on later from `meta.page.after`: paging by cursor skips nothing, also
+/// while the reader dismisses what it has read and new notifications arrive. With `Prefer: wait=30` a request at the end
+/// of such a list waits for the next notification that matches. Role: `consumer`.
+#[utoipa::path(
+    tag = "notifications",
+    params(
+        ("filter[isDismissed]" = Option<String>, Query, description = "`true`, `false` or `true,false`. Without it, and without `status`, only what is not dismissed", example = "false"),
+        ("filter[isRead]" = Option<String>, Query, description = "`true`, `false` or `true,false`"),
+        ("filter[isFlagged]" = Option<String>, Query, description = "`true`, `false` or `true,false`"),
+        ("filter[type]" = Option<String>, Query, description = "Event types, a comma list", example = "close,sign"),
+        ("filter[entity]" = Option<String>, Query, description = "Ids of entities, a comma list"),
+        ("filter[createdBy]" = Option<String>, Query, description = "Ids of users, a comma list"),
+        ("filter[push]" = Option<String>, Query, description = "Push states, a comma list of `none`, `pending`, `delivered`, `failed`, `paused`", example = "failed"),
+        ("filter[createdAt][ge]" = Option<String>, Query, description = "Events of this time or later, RFC 3339", example = "2023-12-13T20:42:50.427Z"),
+        ("filter[createdAt][lt]" = Option<String>, Query, description = "Events before this time, RFC 3339"),
+        ("sort" = Option<String>, Query, description = "`-sequence` (the default), `sequence`, `-createdAt` or `createdAt`", example = "sequence"),
+        ("page[size]" = Option<u32>, Query, description = "The most notifications of a page, 1 to 1,000, by default 100", minimum = 1, maximum = 1000),
+        ("page[after]" = Option<String>, Query, description = "The cursor behind which the page begins, as found in links and in `meta.page.after`. `0` is the beginning. In the order of the sequence it is the sequence", example = "0"),
+        ("page[before]" = Option<String>, Query, description = "The cursor before which the page ends, as found in links"),
+        ("include" = Option<String>, Query, description = "Related resources to include, a comma list of `createdBy` and `entity`; by default everything that came with the events"),
+        ("fields[notification]" = Option<String>, Query, description = "The attributes and relationships to show, a comma list"),
+        ("fields[user]" = Option<String>, Query, description = "The attributes of included users to show, a comma list"),
+        ("fields[entity]" = Option<String>, Query, description = "The attributes of included entities to show, a comma list"),
+        ("page[limit]" = Option<u32>, Query, description = "Offset paging, as Signals Notebook does it: 1 to 100, by default 20. It can skip or repeat notifications while others arrive or change; paging by cursor doesn't", minimum = 1, maximum = 100),
+        ("page[offset]" = Option<u32>, Query, description = "Offset paging: how many to leave out, up to 5,000", minimum = 0, maximum = 5000),
+        ("status" = Option<String>, Query, description = "Signals' name for `filter[isDismissed]`: `dismissed`, `notdismissed`, or both as a comma list"),
+        ("from" = Option<String>, Query, description = "Signals' name for `filter[createdAt][ge]`"),
+        ("to" = Option<String>, Query, description = "Signals' name for `filter[createdAt][lt]`"),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`: with `page[after]` and `sort=sequence`, an empty page is answered only after up to N seconds, at most 60", example = "wait=30"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = NotificationPage, headers(("Preference-Applied" = String, description = "The wait in force, if one was asked for"))),
+        (status = 410, description = "The cursor points below what retention has removed; `meta.oldest` says where the list begins now", body = tidings_api::error::ErrorDocument),
+    )
+)]
+#[get("/notifications")]
+pub(super) async fn list_notifications(
+    caller: Consumer,
+    state: web::Data<State>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Error> {
+    let entry = state.tenant(caller.0).await?;
+    let list = Arc::new(List::parse(request.query_string(), entry.push_is_active())?);
+    let wait = wait(request.headers()).filter(|_| list.can_wait());
+    let (page, more, probed) = match wait {
+        Some(seconds) => follow(&state, caller.0, &list, Duration::from_secs(seconds)).await?,
+        None => fetch(&state, caller.0, &list).await?,
+    };
+    let base = base(&state, &request);
+    let url = format!("{base}/notifications");
+    let frame = list.frame(&url, request.query_string(), &page, more, probed);
+    let writer = Writer { base: &base, shape: &list.shape, push_is_active: Some(entry.push_is_active()) };
+    let mut response = HttpResponse::Ok();
+    response.content_type(tidings_api::MEDIA_TYPE);
+    if let Some(seconds) = wait {
+        response.insert_header(("Preference-Applied", format!("wait={seconds}")));
+    }
+    Ok(response.body(writer.page(&page, &frame)))
+}
+
+type Fetched = (Vec<StoredNotification>, bool, bool);
+
+/// Reads a page, whether there is more behind it, and what [`List::probe`] finds.
+async fn fetch(state: &State, tenant: TenantId, list: &Arc<List>) -> Result<Fetched, Error> {
+    let list = list.clone();
+    let read = state.store.read(move |conn| {
+        let mut page = conn.notification_page(tenant, list.query())?;
+        let more = list.arrange(&mut page);
+        let probed = match list.probe(&page) {
+            Some(query) => !conn.notification_page(tenant, &query)?.is_empty(),
+            None => false,
+        };
+        // After the page was read: what it lacks, because it has just been removed, is removed by now.
+        let expired = match list.cursor() {
+            Some(after) => Some(conn.position(tenant)?.removed_through).filter(|removed| after < *removed),
+            None => None,
+        };
+        Ok((page, more, probed, expired))
+    });
+    let (page, more, probed, expired) = read.await?;
+    match expired {
+        Some(removed) => Err(Error::cursor_expired(removed + 1)),
+        None => Ok((page, more, probed)),
+    }
+}
+
+/// Reads a page; if it is empty, waits until it isn't, the time is over, or the server stops.
+async fn follow(state: &State, tenant: TenantId, list: &Arc<List>, wait: Duration) -> Result<Fetched, Error> {
+    let deadline = Instant::now() + wait;
+    let mut stopping = state.stopping.clone();
+    loop {
+        let waiter = state.store.waiter(tenant);
+        let changed = waiter.notified();
+        let looked = Instant::now();
+        let fetched = fetch(state, tenant, list).await?;
+        if !fetched.0.is_empty() || looked >= deadline {
+            return Ok(fetched);
+        }
+        let again = if state.store.is_shared() { deadline.min(looked + POLL) } else { deadline };
+        tokio::select! {
+            () = changed => sleep_until(deadline.min(looked + PAUSE)).await,
+            () = sleep_until(again) => {}
+            _ = stopping.wait_for(|stopping| *stopping) => return Ok(fetched),
+        }
+    }
+}
+
+/// `Prefer: wait=N` (RFC 7240). What can't be understood is ignored, as the RFC wants.
+fn wait(headers: &HeaderMap) -> Option<u64> {
+    let values = headers.get_all("prefer").filter_map(|value| value.to_str().ok());
+    let preferences = values.flat_map(|value| value.split(','));
+    let mut waits = preferences.filter_map(|preference| {
+        let (name, value) = preference.split(';').next()?.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse::<u64>().ok())
+    });
+    waits.next()?.filter(|seconds| *seconds > 0).map(|seconds| seconds.min(LONGEST_WAIT))
+}
+
+/// Reads a notification
+///
+/// Role: `consumer`.
+#[utoipa::path(
+    tag = "notifications",
+    params(
+        ("id" = String, Path, description = "The sequence", example = "519"),
+        ("include" = Option<String>, Query, description = "Related resources to include, a comma list of `createdBy` and `entity`"),
+        ("fields[notification]" = Option<String>, Query, description = "The attributes and relationships to show, a comma list"),
+        ("fields[user]" = Option<String>, Query, description = "The attributes of included users to show, a comma list"),
+        ("fields[entity]" = Option<String>, Query, description = "The attributes of included entities to show, a comma list"),
+    ),
+    responses((status = 200, description = "The notification", body = NotificationDocument))
+)]
+#[get("/notifications/{id}")]
+pub(super) async fn get_notification(
+    caller: Consumer,
+    state: web::Data<State>,
+    request: HttpRequest,
+    id: web::Path<String>,
+) -> Result<HttpResponse, Error> {
+    let sequence = sequence(&id)?;
+    let mut parameters = Parameters::parse(request.query_string())?;
+    let shape = list::shape(&mut parameters)?;
+    parameters.finish()?;
+    let entry = state.tenant(caller.0).await?;
+    let notification = read(&state, caller.0, sequence).await?;
+    Ok(answer(document(&base(&state, &request), &entry, &shape, &notification)))
+}
+
+/// Changes the flags of a notification
+///
+/// The body has JSON:API's shape or that of Signals Notebook. Flags that are left out stay as they are; nothing else of a
+/// notification ever changes. Role: `consumer`.
+#[utoipa::path(
+    tag = "notifications",
+    params(("id" = String, Path, description = "The sequence", example = "519")),
+    request_body(content = FlagsDocument, examples(
+        ("JSON:API" = (value = json!({"data": {"type": "notification", "id": "519", "attributes": {"isDismissed": true}}}))),
+        ("Signals" = (value = json!({"data": [{"attributes": {"name": "isDismissed", "value": "true"}}]}))),
+    )),
+    responses((status = 200, description = "The notification as it is now", body = NotificationDocument))
+)]
+#[patch("/notifications/{id}")]
+pub(super) async fn patch_notification(
+    caller: Consumer,
+    _: NoParameters,
+    state: web::Data<State>,
+    request: HttpRequest,
+    id: web::Path<String>,
+    body: Body<Value>,
+) -> Result<HttpResponse, Error> {
+    let (tenant, sequence) = (caller.0, sequence(&id)?);
+    let flags = flags::document(&body.value, sequence)?;
+    let entry = state.tenant(tenant).await?;
+    let update =
+        state.store.write(Some(tenant), move |conn| conn.notification_update(tenant, sequence, flags));
+    let notification = update.await?.ok_or_else(|| Error::not_found("notification"))?;
+    Ok(answer(document(&base(&state, &request), &entry, &Shape::default(), &notification)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(name: &'static str, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(header::HeaderName::from_static(name), value.parse().unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn preferences_are_understood_or_ignored() {
+        for (values, expected) in [
+            (&["wait=30"][..], Some(30)),
+            (&["respond-async, Wait = \"5\"; x=y"], Some(5)),
+            (&["handling=lenient", "wait=600"], Some(60)),
+            (&["wait=0"], None),
+            (&["wait=-1"], None),
+            (&["wait=soon"], None),
+            (&["wait"], None),
+            (&["waiting=5"], None),
+            (&[], None),
+        ] {
+            assert_eq!(wait(&headers("prefer", values)), expected, "{values:?}");
+        }
+    }
+
+    #[test]
+    fn header_and_event_id_are_one_key() {
+        let key = |values: &[&str], id| {
+            let headers = headers("idempotency-key", values);
+            idempotency_key(&headers, id)
+                .map(|key| key.map(<[u8]>::to_vec))
+                .map_err(|error| error.object().code)
+        };
+        assert_eq!(key(&[], None), Ok(None));
+        assert_eq!(key(&["a"], None), Ok(Some(b"a".to_vec())));
+        assert_eq!(key(&[], Some("ü")), Ok(Some("ü".as_bytes().to_vec())));
+        assert_eq!(key(&["a", "a"], Some("a")), Ok(Some(b"a".to_vec())));
+        assert_eq!(key(&["a"], Some("b")), Err(ErrorCode::InvalidValue));
+        for bad in [&[""][..], &["a b"], &["a", "b"], &[&"x".repeat(256)]] {
+            assert_eq!(key(bad, None), Err(ErrorCode::InvalidHeader), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! The description of the API: collected from the handlers, completed here with what holds for all of them.
+
+use actix_web::dev::ResourceDef;
+use bytes::Bytes;
+use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::security::{
+    ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
+};
+use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa_actix_web::AppExt as _;
+
+use tidings_api::error::{ErrorCode, ErrorDocument, ErrorObject, ErrorSource};
+use tidings_api::{ATOMIC_EXTENSION, BASE_PATH, MEDIA_TYPE};
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Tidings",
+        description = "Keeps every notification of an application, pushes each one to one URL per tenant, and lets the \
+            receiver catch up on what it missed. Documents follow JSON:API 1.1; their shape is that of Signals \
+            Notebook's External Notifications.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0")
+    ),
+    tags(
+        (name = "notifications", description = "Post events, read and flag notifications"),
+        (name = "users and entities", description = "What notifications are about"),
+        (name = "settings", description = "What a tenant wants stored and pushed, and how"),
+        (name = "tenants", description = "Tenants and their keys, managed with the operator's key"),
+        (name = "server", description = "Probes and documentation, without a key"),
+    ),
+    components(schemas(ErrorDocument))
+)]
+struct Base;
+
+/// The description, ready to be answered and to be asked.
+pub(super) struct Description {
+    /// The document.
+    pub(super) json: Bytes,
+    paths: Vec<(ResourceDef, String)>,
+}
+
+impl Description {
+    pub(super) fn new() -> Self {
+        let document = openapi();
+        let json = document.to_pretty_json().unwrap_or_default().into();
+        let paths = document
+            .paths
+            .paths
+            .iter()
+            .map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item).join(", ")))
+            .collect();
+        Description { json, paths }
+    }
+
+    /// The methods of a path; none if it is not known.
+    pub(super) fn allowed(&self, path: &str) -> Option<&str> {
+        self.paths.iter().find(|(known, _)| known.is_match(path)).map(|(_, allow)| allow.as_str())
+    }
+}
+
+fn methods(item: &PathItem) -> Vec<&'static str> {
+    let known = [
+        ("GET", &item.get),
+        ("HEAD", &item.get),
+        ("POST", &item.post),
+        ("PATCH", &item.patch),
+        ("DELETE", &item.delete),
+    ];
+    known.into_iter().filter(|(_, operation)| operation.is_some()).map(|(name, _)| name).collect()
+}
+
+/// The description of the whole API.
+pub fn openapi() -> OpenApi {
+    let base = <Base as utoipa::OpenApi>::openapi();
+    let app = actix_web::App::new().into_utoipa_app().openapi(base).configure(super::routes);
+    let (_, mut document) = app.split_for_parts();
+    env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
+    let components = document.components.get_or_insert_default();
+    complete_components(components);
+    for (path, item) in &mut document.paths.paths {
+        for operation in
+            [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete].into_iter().flatten()
+        {
+            complete(path, operation);
+        }
+    }
+    document
+}
+
+/// The codes of the errors that many calls share, by status, under the name of their answer.
+const SHARED: [(&str, &str, &[ErrorCode]); 12] = [
+    (
+        "BadRequest",
+        "400",
+        &[ErrorCode::InvalidParameter, ErrorCode::UnknownParameter, ErrorCode::InvalidHeader],
+    ),
+    ("InvalidBody", "400", &[ErrorCode::InvalidJson, ErrorCode::UnknownParameter, ErrorCode::InvalidHeader]),
+    ("Unauthenticated", "401", &[ErrorCode::Unauthenticated]),
+    ("Forbidden", "403", &[ErrorCode::Forbidden, ErrorCode::NotChangeable]),
+    ("NotFound", "404", &[ErrorCode::NotFound]),
+    ("NotAcceptable", "406", &[ErrorCode::NotAcceptable]),
+    ("Conflict", "409", &[ErrorCode::Conflict, ErrorCode::IdempotencyConflict]),
+    ("TooLarge", "413", &[ErrorCode::TooLarge]),
+    ("UnsupportedMediaType", "415", &[ErrorCode::UnsupportedMediaType]),
+    (
+        "Unprocessable",
+        "422",
+        &[
+            ErrorCode::InvalidValue,
+            ErrorCode::UnknownMember,
+            ErrorCode::MissingMember,
+            ErrorCode::BlockedAddress,
+        ],
+    ),
+    ("Internal", "500", &[ErrorCode::Internal]),
+    ("Unavailable", "503", &[ErrorCode::Unavailable]),
+];
+
+fn complete_components(components: &mut Components) {
+    for (name, _, codes) in SHARED {
+        components.responses.insert(name.to_owned(), error_response(codes).into());
+    }
+    let header = |what: &str| ApiKeyValue::with_description("x-api-key", what);
+    let tenant = header("A tenant's key. Its role is `producer`, `consumer` or `admin`.");
+    let operator = header("The operator's key.");
+    let bearer = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .description(Some("Either key, as `Authorization: Bearer KEY`."))
+        .build();
+    let schemes = [
+        ("tenantKey", SecurityScheme::ApiKey(ApiKey::Header(tenant))),
+        ("operatorKey", SecurityScheme::ApiKey(ApiKey::Header(operator))),
+        ("bearer", SecurityScheme::Http(bearer)),
+    ];
+    for (name, scheme) in schemes {
+        components.add_security_scheme(name, scheme);
+    }
+}
+
+fn error_response(codes: &[ErrorCode]) -> Response {
+    let list: Vec<String> =
+        codes.iter().map(|code| format!("`{}`: {}", code.as_str(), code.title())).collect();
+    let code = codes.first().copied().unwrap_or(ErrorCode::Internal);
+    let mut object = ErrorObject::new(code, "What is wrong here, and what to do about it");
+    object.source = match code {
+        ErrorCode::InvalidParameter => Some(ErrorSource::Parameter("page[size]".to_owned())),
+        ErrorCode::InvalidValue => Some(ErrorSource::Pointer("/data/attributes/type".to_owned())),
+        _ => None,
+    };
+    let example = serde_json::to_value(ErrorDocument { errors: vec![object] }).ok();
+    let mut content = Content::new(Some(Ref::from_schema_name("ErrorDocument")));
+    content.example = example;
+    ResponseBuilder::new().description(list.join("; ")).content(MEDIA_TYPE, content).build()
+}
+
+/// Adds to an operation what all of its kind share.
+fn complete(path: &str, operation: &mut Operation) {
+    operation.operation_id = operation.operation_id.take().map(|name| camel_case(&name));
+    if !path.starts_with(BASE_PATH) {
+        operation.security = Some(Vec::new());
+        return;
+    }
+    let key = if path.starts_with(&format!("{BASE_PATH}/tenants")) { "operatorKey" } else { "tenantKey" };
+    let schemes = [key, "bearer"];
+    operation.security =
+        Some(schemes.map(|scheme| SecurityRequirement::new(scheme, std::iter::empty::<String>())).into());
+
+    let media_type = if path.ends_with("/operations") {
+        format!("{MEDIA_TYPE}; ext=\"{ATOMIC_EXTENSION}\"")
+    } else {
+        MEDIA_TYPE.to_owned()
+    };
+    let has_body = operation.request_body.is_some();
+    if let Some(RefOr::T(body)) = &mut operation.request_body
+        && let Some(content) = body.content.get("application/json").cloned()
+    {
+        body.content.insert(media_type.clone(), content);
+    }
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response
+            && let Some(content) = response.content.shift_remove("application/json")
+        {
+            response.content.insert(media_type.clone(), content);
+        }
+    }
+    let parameters = operation.parameters.iter().flatten();
+    let has_path = parameters.filter_map(|parameter| match parameter {
+        RefOr::T(parameter) => Some(parameter),
+        RefOr::Ref(_) => None,
+    });
+    let has_id = has_path.into_iter().any(|parameter| parameter.parameter_in == ParameterIn::Path);
+    for (name, status, _) in SHARED {
+        let applies = match name {
+            "InvalidBody" | "Conflict" | "TooLarge" | "UnsupportedMediaType" | "Unprocessable" => has_body,
+            "BadRequest" => !has_body,
+            "NotFound" => has_id,
+            _ => true,
+        };
+        if applies {
+            let response = RefOr::Ref(Ref::from_response_name(name));
+            operation.responses.responses.entry(status.to_owned()).or_insert(response);
+        }
+    }
+}
+
+fn camel_case(name: &str) -> String {
+    let mut parts = name.split('_');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |mut text, part| {
+        let mut letters = part.chars();
+        text.extend(letters.next().map(|letter| letter.to_ascii_uppercase()));
+        text.push_str(letters.as_str());
+        text
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::path::Path;
+
+    use super::*;
+
+    fn operations(document: &OpenApi) -> BTreeMap<(String, &'static str), &Operation> {
+        let mut all = BTreeMap::new();
+        for (path, item) in &document.paths.paths {
+            let known =
+                [("get", &item.get), ("post", &item.post), ("patch", &item.patch), ("delete", &item.delete)];
+            for (method, operation) in known {
+                if let Some(operation) = operation {
+                    all.insert((path.clone(), method), operation);
+                }
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn openapi_is_current() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../openapi/openapi.json");
+        let current = openapi().to_pretty_json().unwrap() + "\n";
+        assert_eq!(current, openapi().to_pretty_json().unwrap() + "\n", "the same each time");
+        if std::env::var_os("UPDATE_OPENAPI").is_some() {
+            std::fs::write(&file, &current).unwrap();
+        }
+        let kept = std::fs::read_to_string(&file).unwrap_or_default();
+        assert!(
+            kept == current,
+            "openapi/openapi.json is outdated: run this test once with UPDATE_OPENAPI=1"
+        );
+    }
+
+    #[test]
+    fn every_route_stands_in_the_document() {
+        let document = openapi();
+        let described: BTreeSet<(String, &str)> = operations(&document).into_keys().collect();
+        let mut routes = BTreeSet::new();
+        for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http")).unwrap() {
+            let path = file.unwrap().path();
+            let outside = path.ends_with("probes.rs");
+            for line in std::fs::read_to_string(&path).unwrap().lines() {
+                for method in ["get", "post", "put", "patch", "delete"] {
+                    if let Some(rest) = line.strip_prefix(&format!("#[{method}(\"")) {
+                        let path = rest.split('"').next().unwrap();
+                        routes.insert((format!("{}{path}", if outside { "" } else { BASE_PATH }), method));
+                    }
+                }
+            }
+        }
+        assert!(routes.len() > 20, "{routes:?}");
+        assert_eq!(routes, described);
+    }
+
+    #[test]
+    fn every_operation_is_described_with_its_errors() {
+        let document = openapi();
+        let mut ids = BTreeSet::new();
+        for ((path, method), operation) in operations(&document) {
+            let at = format!("{method} {path}");
+            let id = operation.operation_id.as_deref().unwrap();
+            assert!(ids.insert(id.to_owned()) && !id.contains('_'), "{at}: {id}");
+            assert!(operation.summary.as_ref().is_some_and(|summary| !summary.is_empty()), "{at}");
+            assert!(
+                operation.tags.as_ref().is_some_and(|tags| tags.len() == 1),
+                "{at}: {:?}",
+                operation.tags
+            );
+            let responses = &operation.responses.responses;
+            if path.starts_with(BASE_PATH) {
+                for status in ["400", "401", "403", "406", "500", "503"] {
+                    assert!(responses.contains_key(status), "{at} lacks {status}");
+                }
+                assert_eq!(responses.contains_key("404"), path.contains('{'), "{at}");
+                assert_eq!(responses.contains_key("422"), operation.request_body.is_some(), "{at}");
+            }
+        }
+    }
+}

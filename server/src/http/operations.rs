@@ -1,0 +1,331 @@
+//! `POST /operations`: JSON:API's atomic extension. Events and changes of flags in one transaction, all or nothing.
+
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, post, web};
+use chrono::Utc;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use tidings_api::error::ErrorCode;
+use tidings_api::event::{EventData, NotStored, NotStoredReason};
+use tidings_api::jsonapi::{Identifier, RawObject, RawResource, Sequence};
+use tidings_api::notification::Flags;
+use tidings_api::operations::{MAX_OPERATIONS, OperationResults, OperationsDocument};
+use tidings_api::tenant::Role;
+use tidings_api::{ATOMIC_EXTENSION, MEDIA_TYPE};
+
+use super::auth::{AnyRole, require};
+use super::body::{self, Body};
+use super::error::Error;
+use super::event::Event;
+use super::notifications::stored;
+use super::query::NoParameters;
+use super::{State, base, flags};
+use crate::directory::{Directory, Principal, TenantEntry};
+use crate::rules::document::{Shape, Writer};
+use crate::rules::notification::{Micros, StoredNotification};
+use crate::rules::selection::select;
+use crate::secrets::short_hash;
+use crate::store::Store;
+use crate::store::error::StoreError;
+use crate::store::seam::{Append, Appended, Idempotency, Queries, TenantId};
+
+/// The body. Its operations are read one by one, so that errors name theirs.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    #[serde(rename = "atomic:operations")]
+    operations: Vec<Box<RawValue>>,
+    #[serde(default, rename = "jsonapi")]
+    _jsonapi: Option<RawObject>,
+    #[serde(default, rename = "meta")]
+    _meta: Option<RawObject>,
+}
+
+#[derive(Deserialize)]
+struct Head {
+    op: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Add {
+    #[serde(rename = "op")]
+    _op: IgnoredAny,
+    data: EventData,
+    #[serde(default)]
+    included: Vec<RawResource>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Update {
+    #[serde(rename = "op")]
+    _op: IgnoredAny,
+    #[serde(default)]
+    r#ref: Option<Identifier>,
+    #[serde(default)]
+    href: Option<String>,
+    data: Value,
+}
+
+/// An operation that has been checked.
+enum Operation {
+    Add(Box<Event>, Option<Idempotency>),
+    Update(i64, Flags),
+}
+
+/// What became of an operation.
+enum Done {
+    Notification(StoredNotification),
+    NotStored(NotStoredReason),
+}
+
+/// Carries out operations
+///
+/// Adds notifications and updates their flags: up to 1,000 operations, in order, all or none. `add` needs the role
+/// `producer`, `update` the role `consumer`. An event with an `eventId` can be sent again without harm.
+#[utoipa::path(
+    tag = "notifications",
+    request_body(content = OperationsDocument, example = json!({"atomic:operations": [
+        {"op": "add", "data": {"type": "notification", "attributes": {"type": "print", "eventId": "print-81"}}},
+        {"op": "update", "data": {"type": "notification", "id": "519", "attributes": {"isRead": true}}}]})),
+    responses((status = 200, description = "One result for each operation, in the same order. An event that was not selected has `meta` instead of `data`", body = OperationResults))
+)]
+#[post("/operations")]
+pub(super) async fn post_operations(
+    caller: AnyRole,
+    _: NoParameters,
+    state: web::Data<State>,
+    request: HttpRequest,
+    body: Body<Document, true>,
+) -> Result<HttpResponse, Error> {
+    let operations = read(caller.0, &body.value, Utc::now().timestamp_micros())?;
+    let tenant = caller.0.tenant;
+    let (store, directory) = (state.store.clone(), state.directory.clone());
+    let run = state.store.write(Some(tenant), move |conn| {
+        let mut done = None;
+        let result =
+            conn.atomically(&mut |conn| match execute(conn, &store, &directory, tenant, &operations)? {
+                Ok(results) => {
+                    done = Some(Ok(results));
+                    Ok(())
+                }
+                Err(error) => {
+                    done = Some(Err(error));
+                    Err(undo())
+                }
+            });
+        match done {
+            Some(Err(error)) => Ok(Err(error)),
+            Some(Ok(results)) => result.map(|()| Ok(results)),
+            None => result.and(Err(StoreError::Closed)),
+        }
+    });
+    let (entry, results) = run.await??;
+    for result in &results {
+        match result {
+            (Done::NotStored(_), _) => state.metrics.event("not_selected"),
+            (_, Some(counted)) => state.metrics.event(counted),
+            _ => {}
+        }
+    }
+    Ok(HttpResponse::Ok().content_type(format!("{MEDIA_TYPE}; ext=\"{ATOMIC_EXTENSION}\"")).body(write(
+        &base(&state, &request),
+        &entry,
+        &results,
+    )?))
+}
+
+/// Rolls back what the operations before have done.
+fn undo() -> StoreError {
+    diesel::result::Error::RollbackTransaction.into()
+}
+
+fn read(caller: Principal, document: &Document, now: Micros) -> Result<Vec<Operation>, Error> {
+    let operations = &document.operations;
+    if !(1..=MAX_OPERATIONS).contains(&operations.len()) {
+        return Err(Error::value(
+            "/atomic:operations",
+            format!("1 to {MAX_OPERATIONS} operations are expected"),
+        ));
+    }
+    let one = |(index, raw): (usize, &Box<RawValue>)| {
+        operation(caller, raw.get(), now).map_err(|error| error.below(&at(index)))
+    };
+    operations.iter().enumerate().map(one).collect()
+}
+
+fn at(index: usize) -> String {
+    format!("/atomic:operations/{index}")
+}
+
+fn operation(caller: Principal, raw: &str, now: Micros) -> Result<Operation, Error> {
+    let Head { op } = body::parse(raw.as_bytes())?;
+    match op.as_str() {
+        "add" => {
+            require(caller, Role::Producer).map_err(|error| error.at("/op"))?;
+            let add: Add = body::parse(raw.as_bytes())?;
+            let event = Event::new(add.data, &add.included, now)?;
+            let idempotency = event
+                .id
+                .as_ref()
+                .map(|id| Idempotency { key: short_hash(id.as_bytes()), body: short_hash(raw.as_bytes()) });
+            Ok(Operation::Add(Box::new(event), idempotency))
+        }
+        "update" => {
+            require(caller, Role::Consumer).map_err(|error| error.at("/op"))?;
+            let update: Update = body::parse(raw.as_bytes())?;
+            let (id, flags) = flags::resource(&update.data, "/data")?;
+            target(&update, id).map(|sequence| Operation::Update(sequence, flags))
+        }
+        other => Err(Error::value("/op", format!("{other:?} is not possible; `add` and `update` are"))),
+    }
+}
+
+/// The notification that an update names: in its data, its `ref`, its `href`, or all of them.
+fn target(update: &Update, id: Option<String>) -> Result<i64, Error> {
+    let conflict = |pointer, detail: &str| Err(Error::new(ErrorCode::Conflict, detail).at(pointer));
+    let mut names: Vec<(&str, &str)> = id.iter().map(|id| ("/data/id", id.as_str())).collect();
+    if let Some(named) = &update.r#ref {
+        if named.r#type != "notification" {
+            return conflict("/ref/type", "`notification` is expected");
+        }
+        names.push(("/ref/id", &named.id));
+    }
+    if let Some(href) = &update.href {
+        match href.rsplit_once("/notifications/") {
+            Some((_, id)) => names.push(("/href", id)),
+            None => return Err(Error::value("/href", "the URL of a notification is expected")),
+        }
+    }
+    let Some((pointer, first)) = names.first() else {
+        return Err(Error::new(ErrorCode::MissingMember, "the member `id` is missing").at("/data"));
+    };
+    if let Some((pointer, _)) = names.iter().find(|(_, id)| id != first) {
+        return conflict(pointer, "it differs from the id in `data`");
+    }
+    match first.parse::<Sequence>() {
+        Ok(sequence) => Ok(sequence.get()),
+        Err(_) => Err(Error::not_found("notification").at(*pointer)),
+    }
+}
+
+type Results = (TenantEntry, Vec<(Done, Option<&'static str>)>);
+
+/// Carries out the operations. The outer error is the store's, the inner one that of an operation.
+fn execute(
+    conn: &mut dyn Queries,
+    store: &Store,
+    directory: &Arc<Directory>,
+    tenant: TenantId,
+    operations: &[Operation],
+) -> Result<Result<Results, Error>, StoreError> {
+    // Read under the tenant's lock: these settings can't be outdated.
+    let Some(tenant) = conn.tenant_get(tenant)? else { return Ok(Err(Error::unauthenticated())) };
+    let entry = directory.entry(tenant);
+    let mut results = Vec::with_capacity(operations.len());
+    for part in operations.chunk_by(|a, b| matches!((a, b), (Operation::Add(..), Operation::Add(..)))) {
+        let first = results.len();
+        let done = match part {
+            [Operation::Update(sequence, flags)] => {
+                match conn.notification_update(entry.tenant.id, *sequence, *flags)? {
+                    Some(notification) => vec![(Done::Notification(notification), None)],
+                    None => return Ok(Err(Error::not_found("notification").at(at(first)))),
+                }
+            }
+            adds => match add(conn, store, &entry, adds)? {
+                Ok(done) => done,
+                Err((index, error)) => return Ok(Err(error.below(&at(first + index)))),
+            },
+        };
+        results.extend(done);
+    }
+    Ok(Ok((entry, results)))
+}
+
+type Added = Result<Vec<(Done, Option<&'static str>)>, (usize, Error)>;
+
+/// Stores events that follow each other at once.
+fn add(
+    conn: &mut dyn Queries,
+    store: &Store,
+    entry: &TenantEntry,
+    operations: &[Operation],
+) -> Result<Added, StoreError> {
+    let has_url = entry.settings.push.url.is_some();
+    let mut results: Vec<Option<(Done, Option<&'static str>)>> = Vec::with_capacity(operations.len());
+    let mut events = Vec::new();
+    let mut appends: Vec<Append> = Vec::new();
+    for operation in operations {
+        let Operation::Add(event, idempotency) = operation else { continue };
+        results.push(match select(&entry.settings, &event.event_type) {
+            Ok(()) => {
+                // No lane gets it before the commit: it is due at once and claimed then.
+                appends.push(event.append(&entry.tenant, *idempotency, has_url, false));
+                events.push((results.len(), event));
+                None
+            }
+            Err(reason) => Some((Done::NotStored(reason), None)),
+        });
+    }
+    let appended = conn.append(&appends.iter().collect::<Vec<_>>(), store.node(), store.rooms())?;
+    for ((index, event), appended) in events.into_iter().zip(appended) {
+        let done = match appended {
+            Appended::Stored { sequence, leased } => {
+                Some((Done::Notification(stored(event, sequence, has_url, leased)), Some("stored")))
+            }
+            Appended::Duplicate { sequence } => conn
+                .notification_get(entry.tenant.id, sequence)?
+                .map(|notification| (Done::Notification(notification), Some("duplicate"))),
+            Appended::Conflict => {
+                let detail = "the event's id was used before, for another event";
+                let error = Error::new(ErrorCode::IdempotencyConflict, detail).at("/data/attributes/eventId");
+                return Ok(Err((index, error)));
+            }
+            Appended::NoTenant => return Ok(Err((index, Error::unauthenticated()))),
+            Appended::Stale => return Err(StoreError::Unavailable("the settings have changed".to_owned())),
+        };
+        if let Some(place) = results.get_mut(index) {
+            *place = done;
+        }
+    }
+    let count = operations.len();
+    let results: Vec<_> = results.into_iter().flatten().collect();
+    if results.len() == count {
+        Ok(Ok(results))
+    } else {
+        Err(StoreError::Unavailable("a notification was removed meanwhile".to_owned()))
+    }
+}
+
+fn write(
+    base: &str,
+    entry: &TenantEntry,
+    results: &[(Done, Option<&'static str>)],
+) -> Result<Vec<u8>, Error> {
+    let shape = Shape::default();
+    let writer = Writer { base, shape: &shape, push_is_active: Some(entry.push_is_active()) };
+    let mut out = b"{\"atomic:results\":[".to_vec();
+    for (index, (done, _)) in results.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        match done {
+            Done::Notification(notification) => {
+                out.extend_from_slice(b"{\"data\":");
+                writer.resource(&mut out, notification);
+            }
+            Done::NotStored(reason) => {
+                out.extend_from_slice(b"{\"meta\":");
+                let meta = NotStored { stored: false, reason: *reason };
+                out.extend_from_slice(&super::bytes(&meta)?);
+            }
+        }
+        out.push(b'}');
+    }
+    out.extend_from_slice(b"]}");
+    Ok(out)
+}

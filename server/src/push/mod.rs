@@ -1,0 +1,11 @@
+//! What is sent: pushes to the URLs of tenants, each through the egress guard, signed.
+//!
+//! The dispatcher owns the lanes and the sending threads, the sender makes one request. What may not enter: decisions
+//! that need no I/O (they are in `rules`), and SQL.
+
+pub mod attempt;
+pub mod dispatcher;
+pub mod egress;
+pub mod heartbeat;
+pub mod sender;
+pub mod signature;

@@ -1,0 +1,235 @@
+//! A running `tidings-server`: the built binary, in a directory of its own, on a port of its own.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::api::{Api, Tenant};
+use crate::{Database, ports, wait};
+
+/// The operator key of every test server.
+pub const OPERATOR_KEY: &str = "operator-key-of-the-end-to-end-tests";
+
+/// The key that encrypts stored secrets, the same for all nodes of one database: base64 of 32 bytes.
+const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
+
+/// The built program next to the running test, `tidings-server` or an example such as `examples/archive`.
+pub fn built(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the path of the running test");
+    let profile = test
+        .ancestors()
+        .find(|dir| dir.file_name().is_some_and(|name| name == "deps"))
+        .and_then(Path::parent)
+        .or_else(|| test.parent())
+        .expect("tests are built in target/<profile>/deps");
+    let path = profile.join(name);
+    assert!(
+        path.is_file(),
+        "{} is missing: build it first, or start the tests with tests/run",
+        path.display()
+    );
+    path
+}
+
+/// The server's binary, without any of the caller's configuration.
+pub fn command() -> Command {
+    let mut command = Command::new(built("tidings-server"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("TIDINGS_") {
+            command.env_remove(name);
+        }
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What a test may want otherwise.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// `--allow-egress`, or none.
+    pub allow_egress: Option<String>,
+    /// `--database-url`, where it is not the database's own.
+    pub database_url: Option<String>,
+    /// Further arguments.
+    pub arguments: Vec<String>,
+}
+
+impl Default for Options {
+    /// Pushes may go to loopback.
+    fn default() -> Self {
+        Options { allow_egress: Some("127.0.0.0/8".into()), database_url: None, arguments: Vec::new() }
+    }
+}
+
+/// A running server. Killed with the value.
+#[derive(Debug)]
+pub struct Server {
+    database_url: String,
+    port: u16,
+    dir: TempDir,
+    options: Options,
+    child: Option<Child>,
+}
+
+impl Server {
+    /// Starts a server on the database, and waits until it is ready.
+    pub fn start(database: &Database) -> Self {
+        Self::start_with(database, Options::default())
+    }
+
+    /// Starts a server on the database with other options, and waits until it is ready.
+    pub fn start_with(database: &Database, options: Options) -> Self {
+        let mut server = Server {
+            database_url: options.database_url.clone().unwrap_or_else(|| database.url().to_owned()),
+            port: 0,
+            dir: tempfile::tempdir().expect("a temporary directory"),
+            options,
+            child: None,
+        };
+        // Somebody else may take the port between the look and the start: then another one.
+        for _ in 0..3 {
+            server.port = ports::free();
+            server.spawn();
+            if server.ready() {
+                return server;
+            }
+            assert!(server.log().to_lowercase().contains("in use"), "{}", server.log());
+        }
+        panic!("no port to listen on; {}", server.log());
+    }
+
+    /// Starts the server again on the same database and port, and waits until it is ready.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "the server still runs");
+        self.spawn();
+        assert!(self.ready(), "the server doesn't start again; {}", self.log());
+    }
+
+    /// SIGKILL: the process is gone, whatever it was doing.
+    pub fn kill9(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("the server can be killed");
+            child.wait().expect("the server has ended");
+        }
+    }
+
+    /// SIGTERM, and waits for the end.
+    pub fn term(&mut self) -> ExitStatus {
+        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().expect("kill runs");
+        assert!(sent.success(), "SIGTERM could not be sent");
+        self.wait()
+    }
+
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().expect("the server runs").id()
+    }
+
+    /// Waits for an end that somebody has asked for.
+    pub fn wait(&mut self) -> ExitStatus {
+        let child = self.child.as_mut().expect("the server runs");
+        let status = wait::until("the server to end after SIGTERM", Duration::from_secs(40), || {
+            child.try_wait().expect("the server can be waited for")
+        });
+        self.child = None;
+        status
+    }
+
+    /// Whether the process is there.
+    pub fn is_alive(&mut self) -> bool {
+        self.child
+            .as_mut()
+            .is_some_and(|child| child.try_wait().expect("the server can be waited for").is_none())
+    }
+
+    /// Where it listens.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Where it keeps its data.
+    pub fn database_url(&self) -> &str {
+        &self.database_url
+    }
+
+    /// The port on which it listens.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A client with the operator's key.
+    pub fn operator(&self) -> Api {
+        Api::new(&self.url(), Some(OPERATOR_KEY))
+    }
+
+    /// A client without any key.
+    pub fn anonymous(&self) -> Api {
+        Api::new(&self.url(), None)
+    }
+
+    /// A new tenant with a key of each role.
+    pub fn tenant(&self, name: &str) -> Tenant {
+        Tenant::create(&self.operator(), name)
+    }
+
+    /// What the server has written to stdout and stderr.
+    pub fn log(&self) -> String {
+        let read = |name: &str| std::fs::read_to_string(self.dir.path().join(name)).unwrap_or_default();
+        format!("stdout:\n{}\nstderr:\n{}", read("stdout"), read("stderr"))
+    }
+
+    fn spawn(&mut self) {
+        let append = |name: &str| {
+            File::options()
+                .create(true)
+                .append(true)
+                .open(self.dir.path().join(name))
+                .expect("the server's output can be kept")
+        };
+        let mut command = command();
+        command
+            .current_dir(self.dir.path())
+            .args(["--database-url", &self.database_url])
+            .args(["--listen", &format!("127.0.0.1:{}", self.port)])
+            .env("TIDINGS_OPERATOR_KEY", OPERATOR_KEY)
+            .stdout(append("stdout"))
+            .stderr(append("stderr"));
+        if let Some(networks) = &self.options.allow_egress {
+            command.args(["--allow-egress", networks]);
+        }
+        if self.database_url.starts_with("postgres") {
+            command.env("TIDINGS_SECRET_KEY", SECRET_KEY);
+        }
+        command.args(&self.options.arguments);
+        self.child = Some(command.spawn().expect("the server's binary can be run"));
+    }
+
+    /// Waits for `/readyz`; false when the process ended before.
+    fn ready(&mut self) -> bool {
+        let api = self.anonymous();
+        wait::until(&format!("a ready server on port {}", self.port), Duration::from_secs(60), || {
+            if !self.is_alive() {
+                self.child = None;
+                return Some(false);
+            }
+            match api.try_send("GET", "/readyz", &[], None) {
+                Ok(answer) if answer.status == 200 => Some(true),
+                _ => None,
+            }
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill9();
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail = log.char_indices().rev().nth(4000).map_or(0, |(at, _)| at);
+            eprintln!("server on port {}: …{}", self.port, &log[tail..]);
+        }
+    }
+}

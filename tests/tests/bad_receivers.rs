@@ -1,0 +1,174 @@
+//! Receivers that behave badly harm nobody, and get what they deserve: delivered after a complete 2xx, else a retry.
+
+use std::time::{Duration, Instant};
+
+use tidings_tests::wait::SOON;
+use tidings_tests::{Receiver, Reply, Server, event, on_both, until};
+
+fn raw(text: &str) -> Reply {
+    Reply::Raw(text.as_bytes().to_vec())
+}
+
+/// What each receiver answers at first (afterwards all say 200), and whether that counts as delivered.
+fn behaviours() -> Vec<(&'static str, Reply, bool)> {
+    let drip = |parts: &[&str], millis| {
+        Reply::Drip(
+            parts.iter().map(|part| part.as_bytes().to_vec()).collect(),
+            Duration::from_millis(millis),
+        )
+    };
+    vec![
+        ("closes at the end of its body, no length", raw("HTTP/1.1 200 OK\r\n\r\nthank you"), true),
+        ("speaks HTTP/1.0", raw("HTTP/1.0 200 OK\r\n\r\nok"), true),
+        (
+            "says 100 first",
+            raw("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"),
+            true,
+        ),
+        (
+            "says 103 first",
+            raw("HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"),
+            true,
+        ),
+        (
+            "drips its answer",
+            drip(&["HTTP/1.1 2", "00 OK\r\ncontent-", "length: 2\r\n\r\n", "o", "k"], 100),
+            true,
+        ),
+        ("chunked", raw("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"), true),
+        ("takes a second", Reply::After(Duration::from_secs(1), Box::new(Reply::Status(202))), true),
+        ("has no reason phrase", raw("HTTP/1.1 200\r\ncontent-length: 0\r\n\r\n"), true),
+        (
+            "a body that is not text",
+            Reply::Raw(b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n\x00\xff\xfe\x80".to_vec()),
+            true,
+        ),
+        ("closes without an answer", Reply::Close, false),
+        ("resets", Reply::Reset, false),
+        ("isn't HTTP", raw("220 mail.example.com ESMTP\r\n"), false),
+        ("ends in its head", raw("HTTP/1.1 200 OK\r\ncontent-le"), false),
+        ("a status beyond all", raw("HTTP/1.1 999 ?\r\ncontent-length: 0\r\n\r\n"), false),
+        (
+            "switches protocols",
+            raw("HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n"),
+            false,
+        ),
+        (
+            "headers without end",
+            Reply::Raw(
+                [
+                    b"HTTP/1.1 200 OK\r\n".to_vec(),
+                    b"x-filler: aaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n".repeat(100_000),
+                    b"\r\n".to_vec(),
+                ]
+                .concat(),
+            ),
+            false,
+        ),
+        (
+            "a 500 with a long story",
+            Reply::Raw([b"HTTP/1.1 500 Oops\r\n\r\n".to_vec(), vec![b'x'; 3 << 20]].concat()),
+            false,
+        ),
+        ("a redirect without a place", raw("HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n"), false),
+    ]
+}
+
+on_both! {
+    fn each_badly_behaved_receiver_has_the_right_outcome(db) {
+        let server = Server::start(&db);
+        let good = server.tenant("good");
+        let good_receiver = Receiver::accepting();
+        good.push_to(&good_receiver.url(), false);
+        // All at once, each a tenant of its own.
+        let cases: Vec<_> = behaviours()
+            .into_iter()
+            .map(|(name, reply, delivers)| {
+                let tenant = server.tenant(name);
+                let receiver = Receiver::start(move |_, nth| if nth == 0 { reply.clone() } else { Reply::Status(200) });
+                tenant.push_to(&receiver.url(), false);
+                tenant.producer.post_event(&event("close"));
+                (name, delivers, tenant, receiver)
+            })
+            .collect();
+        // Beside them, the good one isn't slowed.
+        let begun = Instant::now();
+        let id = good.producer.post_event(&event("close"));
+        good_receiver.wait_for(1, SOON);
+        good.wait_for_state(id, "delivered");
+        assert!(begun.elapsed() < Duration::from_secs(10), "the good tenant waited {:?}", begun.elapsed());
+
+        for (name, delivers, tenant, receiver) in &cases {
+            let status = until(&format!("delivery to the one that {name}"), Duration::from_secs(60), || {
+                let status = tenant.push_status(1);
+                (status["state"] == "delivered").then_some(status)
+            });
+            let expected = if *delivers { 1 } else { 2 };
+            assert_eq!(status["attempts"], expected, "{name}");
+            assert_eq!(receiver.count(), expected, "{name}");
+        }
+    }
+
+    fn endless_and_silent_receivers_end_at_the_deadline_and_slow_nobody(db) {
+        let server = Server::start(&db);
+        let endless: Vec<Vec<u8>> = std::iter::once(b"HTTP/1.1 500 Oops\r\n\r\n".to_vec())
+            .chain(std::iter::repeat_n(b"for ever and ever\n".to_vec(), 2000))
+            .collect();
+        let cases = [
+            ("silent", Receiver::start(|_, nth| if nth < 30 { Reply::Hang } else { Reply::Status(200) })),
+            ("endless", Receiver::start(move |_, nth| match nth {
+                0..30 => Reply::Drip(endless.clone(), Duration::from_millis(50)),
+                _ => Reply::Status(200),
+            })),
+        ];
+        let bad: Vec<_> = cases
+            .iter()
+            .map(|(name, receiver)| {
+                let tenant = server.tenant(name);
+                tenant.push_to(&receiver.url(), false);
+                for _ in 0..30 {
+                    tenant.producer.post_event(&event("close"));
+                }
+                receiver.wait_for(1, SOON);
+                tenant
+            })
+            .collect();
+        let good = server.tenant("good");
+        let receiver = Receiver::accepting();
+        good.push_to(&receiver.url(), true);
+        let begun = Instant::now();
+        for _ in 0..50 {
+            good.producer.post_event(&event("close"));
+        }
+        receiver.wait_for(50, SOON);
+        until("all to be dismissed", SOON, || good.consumer.ids("").is_empty().then_some(()));
+        assert!(begun.elapsed() < Duration::from_secs(10), "the good tenant waited {:?}", begun.elapsed());
+        // One deadline for all of it: the attempt ends although the receiver never does.
+        for (tenant, (name, _)) in bad.iter().zip(&cases) {
+            until(&format!("the deadline of the {name} one"), Duration::from_secs(75), || {
+                (tenant.push_status(1)["attempts"].as_u64() >= Some(1)).then_some(())
+            });
+        }
+    }
+
+    fn a_receiver_that_is_down_is_not_hammered_and_gets_all_when_it_is_back(db) {
+        let server = Server::start(&db);
+        let tenant = server.tenant("down");
+        let mut receiver = Receiver::start(|_, _| Reply::Status(200));
+        receiver.stop();
+        tenant.push_to(&receiver.url(), true);
+        for _ in 0..100 {
+            tenant.producer.post_event(&event("close"));
+        }
+        until("a failed attempt", SOON, || {
+            let first = tenant.consumer.get("notifications?sort=sequence&page[size]=1").expect(200);
+            (first["data"][0]["meta"]["push"]["attempts"].as_u64() >= Some(1)).then_some(())
+        });
+        receiver.resume();
+        receiver.wait_until("all 100", Duration::from_secs(60), |requests| {
+            let all: std::collections::BTreeSet<_> = requests.iter().map(tidings_tests::Request::sequence).collect();
+            all.len() == 100
+        });
+        until("all to be dismissed", SOON, || tenant.consumer.ids("").is_empty().then_some(()));
+    }
+}

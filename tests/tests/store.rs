@@ -1,0 +1,425 @@
+//! The store's conformance suite: the same promises on both databases.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidings_api::notification::Flags;
+use tidings_server::rules::notification::{Content, PushProgress, StoredNotification};
+use tidings_server::store::error::StoreError;
+use tidings_server::store::seam::{
+    Append, Appended, Filter, Idempotency, NewTenant, Outcome, PageQuery, Report, Resource, ResourceKind, Seek, TenantId,
+};
+use tidings_server::store::{Leased, Opened, Store};
+use tidings_server::telemetry::Metrics;
+use tidings_tests::{Database, on_both};
+use tokio::sync::mpsc::UnboundedReceiver;
+
+struct Node {
+    store: Store,
+    leased: UnboundedReceiver<Leased>,
+}
+
+fn open(db: &Database) -> Node {
+    let url = db.url().parse().unwrap();
+    let Opened { store, mut leased, .. } = Store::open(&url, &Arc::new(Metrics::default()), 1).unwrap();
+    Node { store, leased: leased.remove(0) }
+}
+
+fn block_on<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(test)
+}
+
+async fn tenant(store: &Store, name: &str) -> TenantId {
+    let new = NewTenant {
+        public_id: uuid::Uuid::new_v4().to_string(),
+        name: name.to_owned(),
+        created_at: 1,
+        settings: "{}".to_owned(),
+        may_reach_loopback: false,
+    };
+    store.write(None, move |conn| conn.tenant_create(&new)).await.unwrap().id
+}
+
+fn content(event_type: &str, time: i64) -> Content {
+    Content {
+        event_type: event_type.to_owned(),
+        created_at: time,
+        received_at: time,
+        comment: None,
+        extra: String::new(),
+        entity: None,
+        created_by: None,
+        included: String::new(),
+    }
+}
+
+fn event(tenant: TenantId, content: Content) -> Append {
+    Append {
+        tenant,
+        version: 1,
+        content: Arc::new(content),
+        resources: Vec::new(),
+        idempotency: None,
+        has_url: true,
+        push_now: false,
+    }
+}
+
+async fn post(store: &Store, tenant: TenantId, time: i64) -> i64 {
+    match store.append(event(tenant, content("close", time))).await.unwrap() {
+        Appended::Stored { sequence, .. } => sequence,
+        other => panic!("not stored: {other:?}"),
+    }
+}
+
+fn everything(ascending: bool) -> PageQuery {
+    PageQuery { filter: Filter::default(), seek: Seek::Sequence(None), ascending, limit: 10_000, offset: 0 }
+}
+
+async fn page(store: &Store, tenant: TenantId, query: PageQuery) -> Vec<StoredNotification> {
+    store.read(move |conn| conn.notification_page(tenant, &query)).await.unwrap()
+}
+
+async fn sequences(store: &Store, tenant: TenantId, query: PageQuery) -> Vec<i64> {
+    page(store, tenant, query).await.iter().map(|notification| notification.sequence).collect()
+}
+
+async fn get(store: &Store, tenant: TenantId, sequence: i64) -> StoredNotification {
+    store.read(move |conn| conn.notification_get(tenant, sequence)).await.unwrap().expect("it is stored")
+}
+
+on_both! {
+    fn sequences_have_no_gaps_whoever_writes(db) {
+        block_on(async {
+            let (one, other) = (open(&db), open(&db));
+            let (a, b) = (tenant(&one.store, "a").await, tenant(&one.store, "b").await);
+            let mut tasks = Vec::new();
+            for writer in 0..8 {
+                // SQLite belongs to one process: a second store is a second node only on PostgreSQL.
+                let node = if writer % 2 == 0 || !one.store.is_shared() { &one } else { &other };
+                let store = node.store.clone();
+                tasks.push(tokio::spawn(async move {
+                    for _ in 0..50 {
+                        post(&store, a, 1).await;
+                        post(&store, b, 1).await;
+                    }
+                }));
+            }
+            for task in tasks {
+                task.await.unwrap();
+            }
+            for tenant in [a, b] {
+                assert_eq!(sequences(&one.store, tenant, everything(true)).await, (1..=400).collect::<Vec<_>>());
+            }
+        });
+    }
+
+    fn one_key_stores_one_notification_also_within_a_batch(db) {
+        block_on(async {
+            let node = open(&db);
+            let a = tenant(&node.store, "a").await;
+            let keyed = |body: u8| Append {
+                idempotency: Some(Idempotency { key: [7; 16], body: [body; 16] }),
+                ..event(a, content("close", 1))
+            };
+            let posts = (0..20).map(|_| node.store.append(keyed(1)));
+            let results = futures_util::future::join_all(posts).await;
+            let mut stored = 0;
+            for result in results {
+                match result.unwrap() {
+                    Appended::Stored { sequence: 1, .. } => stored += 1,
+                    Appended::Duplicate { sequence: 1 } => {}
+                    other => panic!("unexpected: {other:?}"),
+                }
+            }
+            assert_eq!(stored, 1);
+            assert_eq!(node.store.append(keyed(2)).await.unwrap(), Appended::Conflict);
+            let b = tenant(&node.store, "b").await;
+            let same_key = Append { tenant: b, ..keyed(2) };
+            let result = node.store.append(same_key).await.unwrap();
+            assert!(matches!(result, Appended::Stored { sequence: 1, .. }), "another tenant's key is another key");
+            assert_eq!(post(&node.store, a, 1).await, 2, "duplicates and conflicts take no sequence");
+        });
+    }
+
+    fn an_event_selected_by_outdated_settings_is_not_stored(db) {
+        block_on(async {
+            let node = open(&db);
+            let a = tenant(&node.store, "a").await;
+            node.store.write(Some(a), move |conn| conn.settings_put(a, r#"{"enabled":false}"#)).await.unwrap();
+            assert_eq!(node.store.append(event(a, content("close", 1))).await.unwrap(), Appended::Stale);
+            let fresh = Append { version: 2, ..event(a, content("close", 1)) };
+            assert!(matches!(node.store.append(fresh).await.unwrap(), Appended::Stored { sequence: 1, .. }));
+            node.store.write(Some(a), move |conn| conn.tenant_delete(a, 1)).await.unwrap();
+            let late = Append { version: 2, ..event(a, content("close", 1)) };
+            assert_eq!(node.store.append(late).await.unwrap(), Appended::NoTenant);
+        });
+    }
+
+    fn a_failing_command_fails_alone(db) {
+        block_on(async {
+            let node = open(&db);
+            let a = tenant(&node.store, "a").await;
+            // All of these wait together, so that they share transactions.
+            let bad = (0..20).map(|index| {
+                let store = node.store.clone();
+                async move {
+                    let failed = store.write(Some(a), move |conn| {
+                        conn.notification_update(a, 1, Flags { is_flagged: Some(true), ..Flags::default() })?;
+                        if index % 2 == 0 {
+                            // A statement that the database refuses: the hash is there already.
+                            let key = tidings_server::store::seam::ApiKey {
+                                tenant: a, id: format!("{index}"), name: "k".into(), role: "admin".into(),
+                                created_at: 1, last_used_at: None,
+                            };
+                            conn.key_create(&key, b"same")?;
+                            conn.key_create(&tidings_server::store::seam::ApiKey { id: format!("{index}b"), ..key }, b"same")?;
+                        }
+                        Err::<(), _>(StoreError::Busy)
+                    }).await;
+                    assert!(failed.is_err());
+                }
+            });
+            let good = futures_util::future::join_all((0..20).map(|_| post(&node.store, a, 1)));
+            let (_, good) = futures_util::join!(futures_util::future::join_all(bad), good);
+            assert_eq!(good.into_iter().collect::<HashSet<_>>(), (1..=20).collect());
+            assert!(!get(&node.store, a, 1).await.state.is_flagged, "what a failed command did is undone");
+            assert!(node.store.read(move |conn| conn.key_list(a)).await.unwrap().is_empty());
+        });
+    }
+
+    fn a_new_notification_goes_leased_to_its_lane_and_nobody_else_can_claim_it(db) {
+        block_on(async {
+            let (mut one, other) = (open(&db), open(&db));
+            one.store.write(None, { let n = one.store.node(); move |conn| conn.node_seen(n) }).await.unwrap();
+            let a = tenant(&one.store, "a").await;
+            let now = Append { push_now: true, ..event(a, content("close", 1)) };
+            assert_eq!(one.store.append(now).await.unwrap(), Appended::Stored { sequence: 1, leased: true });
+            let leased = one.leased.recv().await.unwrap();
+            assert_eq!((leased.tenant, leased.notification.sequence), (a, 1));
+            let thief = other.store.node();
+            let claimed = other.store.write(Some(a), move |conn| conn.claim(a, thief, i64::MAX - 1, 10)).await.unwrap();
+            assert_eq!(claimed, []);
+            assert_eq!(one.store.read(|conn| conn.due()).await.unwrap(), [], "what is leased is not due");
+
+            // The other node takes the first for dead; its late report counts for nothing.
+            let freed = other.store.write(None, |conn| conn.node_reap(i64::MIN, 5)).await.unwrap();
+            assert_eq!(freed, 1);
+            let claimed = other.store.write(Some(a), move |conn| conn.claim(a, thief, 5, 10)).await.unwrap();
+            assert_eq!(claimed.len(), 1);
+            let delivered = Outcome::Delivered { dismiss: true };
+            one.store.report(vec![Report { tenant: a, sequence: 1, outcome: delivered }]).await.unwrap();
+            assert_eq!(get(&one.store, a, 1).await.state.push, PushProgress::Pending);
+            other.store.report(vec![Report { tenant: a, sequence: 1, outcome: delivered }]).await.unwrap();
+            let state = get(&one.store, a, 1).await.state;
+            assert_eq!((state.push, state.is_dismissed, state.attempts), (PushProgress::Delivered, true, 1));
+        });
+    }
+
+    fn a_dead_node_s_leases_are_freed_and_a_living_one_s_are_not(db) {
+        block_on(async {
+            let (living, dead) = (open(&db), open(&db));
+            let a = tenant(&living.store, "a").await;
+            for time in 0..4 {
+                post(&living.store, a, time).await;
+            }
+            for node in [&dead, &living] {
+                let id = node.store.node();
+                node.store.write(None, move |conn| conn.node_seen(id)).await.unwrap();
+                let claimed = node.store.write(Some(a), move |conn| conn.claim(a, id, 10, 2)).await.unwrap();
+                assert_eq!(claimed.len(), 2);
+                tokio::time::sleep(Duration::from_millis(60)).await;
+            }
+            // The dead node was seen 60 ms or more before the living one.
+            let id = living.store.node();
+            let silence = 50_000;
+            let freed = living.store.write(None, move |conn| {
+                conn.node_seen(id)?;
+                conn.node_reap(silence, 7)
+            }).await.unwrap();
+            assert_eq!(freed, 2);
+            assert_eq!(living.store.read(|conn| conn.due()).await.unwrap(), [(a, 7)]);
+            let claimed = living.store.write(Some(a), move |conn| conn.claim(a, id, 7, 10)).await.unwrap();
+            assert_eq!(claimed.iter().map(|n| n.sequence).collect::<Vec<_>>(), [1, 2]);
+        });
+    }
+
+    fn outcomes_decide_when_it_is_due_again(db) {
+        block_on(async {
+            let node = open(&db);
+            let id = node.store.node();
+            let a = tenant(&node.store, "a").await;
+            for time in 1..=4 {
+                post(&node.store, a, time).await;
+            }
+            let claimed = node.store.write(Some(a), move |conn| conn.claim(a, id, 3, 10)).await.unwrap();
+            assert_eq!(claimed.len(), 3, "what is due later is not claimed");
+            let report = |sequence, outcome| Report { tenant: a, sequence, outcome };
+            let reports = vec![
+                report(1, Outcome::Retry(100)),
+                report(2, Outcome::Failed),
+                report(3, Outcome::HandBack(50)),
+            ];
+            node.store.report(reports.clone()).await.unwrap();
+            node.store.report(reports).await.unwrap();
+            let state = |n: StoredNotification| (n.state.push, n.state.attempts, n.state.next_attempt_at);
+            assert_eq!(state(get(&node.store, a, 1).await), (PushProgress::Pending, 1, Some(100)), "counted once");
+            assert_eq!(state(get(&node.store, a, 2).await), (PushProgress::Failed, 1, None));
+            assert_eq!(state(get(&node.store, a, 3).await), (PushProgress::Pending, 0, Some(50)));
+            let due = node.store.write(Some(a), move |conn| conn.claim(a, id, 100, 10)).await.unwrap();
+            assert_eq!(due.iter().map(|n| n.sequence).collect::<Vec<_>>(), [1, 3, 4]);
+        });
+    }
+
+    fn every_filter_selects_what_it_says(db) {
+        block_on(async {
+            let node = open(&db);
+            let a = tenant(&node.store, "a").await;
+            let stranger = tenant(&node.store, "b").await;
+            for index in 0..60_i64 {
+                let mut content = content(["close", "sign", "print"][index as usize % 3], (index * 7) % 20);
+                content.entity = (index % 4 != 0).then(|| format!("e{}", index % 5));
+                content.created_by = Some(format!("u{}", index % 2));
+                let has_url = index % 6 != 0;
+                node.store.append(Append { has_url, ..event(a, content) }).await.unwrap();
+                post(&node.store, stranger, index).await;
+                let flags = Flags {
+                    is_dismissed: Some(index % 2 == 0),
+                    is_read: Some(index % 3 == 0),
+                    is_flagged: Some(index % 5 == 0),
+                };
+                node.store.write(Some(a), move |conn| conn.notification_update(a, index + 1, flags)).await.unwrap();
+            }
+            let all = page(&node.store, a, everything(true)).await;
+            assert_eq!(all.len(), 60);
+            let texts = |list: &[&str]| list.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+            let filters = [
+                Filter::default(),
+                Filter { is_dismissed: Some(false), ..Filter::default() },
+                Filter { is_dismissed: Some(true), is_read: Some(true), ..Filter::default() },
+                Filter { is_read: Some(false), is_flagged: Some(true), ..Filter::default() },
+                Filter { types: texts(&["close", "print"]), ..Filter::default() },
+                Filter { entities: texts(&["e1", "e2"]), is_dismissed: Some(false), ..Filter::default() },
+                Filter { created_by: texts(&["u1"]), ..Filter::default() },
+                Filter { push: Some(vec![PushProgress::None]), ..Filter::default() },
+                Filter { push: Some(vec![]), ..Filter::default() },
+                Filter { created_from: Some(5), created_before: Some(15), ..Filter::default() },
+            ];
+            for filter in filters {
+                let selects = |n: &&StoredNotification| {
+                    let (content, state) = (&n.content, &n.state);
+                    let named = |list: &[String], id: &Option<String>| {
+                        list.is_empty() || id.as_ref().is_some_and(|id| list.contains(id))
+                    };
+                    filter.is_dismissed.is_none_or(|is| is == state.is_dismissed)
+                        && filter.is_read.is_none_or(|is| is == state.is_read)
+                        && filter.is_flagged.is_none_or(|is| is == state.is_flagged)
+                        && (filter.types.is_empty() || filter.types.contains(&content.event_type))
+                        && named(&filter.entities, &content.entity)
+                        && named(&filter.created_by, &content.created_by)
+                        && filter.push.as_ref().is_none_or(|push| push.contains(&state.push))
+                        && filter.created_from.is_none_or(|from| content.created_at >= from)
+                        && filter.created_before.is_none_or(|before| content.created_at < before)
+                };
+                let selected: Vec<&StoredNotification> = all.iter().filter(selects).collect();
+                for by_time in [false, true] {
+                    for ascending in [true, false] {
+                        let mut wanted: Vec<(i64, i64)> = selected
+                            .iter()
+                            .map(|n| (if by_time { n.content.created_at } else { 0 }, n.sequence))
+                            .collect();
+                        wanted.sort_unstable();
+                        if !ascending {
+                            wanted.reverse();
+                        }
+                        // In pages of seven, each begun where the one before has ended.
+                        let mut seen: Vec<(i64, i64)> = Vec::new();
+                        loop {
+                            let last = seen.last().copied();
+                            let seek = if by_time { Seek::CreatedAt(last) } else { Seek::Sequence(last.map(|l| l.1)) };
+                            let query = PageQuery { filter: filter.clone(), seek, ascending, limit: 7, offset: 0 };
+                            let page = page(&node.store, a, query).await;
+                            if page.is_empty() {
+                                break;
+                            }
+                            seen.extend(
+                                page.iter().map(|n| (if by_time { n.content.created_at } else { 0 }, n.sequence)),
+                            );
+                        }
+                        assert_eq!(seen, wanted, "{filter:?} by_time={by_time} ascending={ascending}");
+                    }
+                }
+            }
+        });
+    }
+
+    fn a_user_is_found_in_its_newest_copy_until_the_last_mention_expires(db) {
+        block_on(async {
+            let node = open(&db);
+            let a = tenant(&node.store, "a").await;
+            let naming = |time: i64, included: &str| {
+                let mut content = content("close", time);
+                content.included = included.to_owned();
+                let resources = vec![(ResourceKind::User, "100".to_owned(), !included.is_empty())];
+                Append { resources, ..event(a, content) }
+            };
+            let find = async || {
+                let found = node.store.read(move |conn| conn.resource_get(a, ResourceKind::User, "100")).await.unwrap();
+                found.map(|found| match found {
+                    Resource::Included(content) => content.included.clone(),
+                    Resource::Named => "named".to_owned(),
+                })
+            };
+            assert_eq!(find().await, None);
+            node.store.append(naming(1, "")).await.unwrap();
+            assert_eq!(find().await.as_deref(), Some("named"));
+            node.store.append(naming(2, "[old]")).await.unwrap();
+            node.store.append(naming(3, "[new]")).await.unwrap();
+            node.store.append(naming(4, "")).await.unwrap();
+            assert_eq!(find().await.as_deref(), Some("[new]"), "a mention without a copy leaves the newest copy");
+            let expire = async |before: i64| node.store.write(Some(a), move |conn| conn.expire(a, before, 100)).await.unwrap();
+            assert_eq!(expire(4).await, 3);
+            assert_eq!(find().await.as_deref(), Some("named"));
+            assert_eq!(expire(5).await, 1);
+            assert_eq!(find().await, None);
+        });
+    }
+
+    fn expiry_removes_the_oldest_in_batches_and_moves_the_beginning(db) {
+        block_on(async {
+            let node = open(&db);
+            let (a, b) = (tenant(&node.store, "a").await, tenant(&node.store, "b").await);
+            for time in [1, 2, 3, 9, 4] {
+                post(&node.store, a, time).await;
+                post(&node.store, b, time).await;
+            }
+            let expire = async |limit: i64| node.store.write(Some(a), move |conn| conn.expire(a, 5, limit)).await.unwrap();
+            assert_eq!(expire(2).await, 2);
+            assert_eq!(expire(2).await, 1);
+            assert_eq!(expire(2).await, 0, "only ever a prefix: 5 stands behind 4, which is young");
+            assert_eq!(sequences(&node.store, a, everything(true)).await, [4, 5]);
+            let position = node.store.read(move |conn| conn.position(a)).await.unwrap();
+            assert_eq!((position.removed_through, position.last_sequence), (3, 5));
+            assert_eq!(post(&node.store, a, 10).await, 6, "numbers are never used again");
+            assert_eq!(sequences(&node.store, b, everything(true)).await.len(), 5, "another tenant keeps its own");
+        });
+    }
+
+    fn a_deleted_tenant_is_gone_at_once_and_swept_in_batches(db) {
+        block_on(async {
+            let node = open(&db);
+            let a = tenant(&node.store, "a").await;
+            for time in 0..5 {
+                post(&node.store, a, time).await;
+            }
+            node.store.write(Some(a), move |conn| conn.tenant_delete(a, 1)).await.unwrap();
+            assert!(node.store.read(move |conn| conn.tenant_get(a)).await.unwrap().is_none());
+            assert!(node.store.read(|conn| conn.due()).await.unwrap().is_empty());
+            let sweep = async || node.store.write(Some(a), move |conn| conn.tenant_sweep(a, 3)).await.unwrap();
+            assert_eq!([sweep().await, sweep().await, sweep().await], [false, false, true]);
+            assert!(node.store.read(|conn| conn.tenant_deleted_list()).await.unwrap().is_empty());
+            assert!(sequences(&node.store, a, everything(true)).await.is_empty());
+        });
+    }
+}
