@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidings_api::error::ErrorCode;
 use tidings_tests::api::id_of;
 use tidings_tests::{Api, Database, Kind, Server, Tenant, event, on_both};
 
@@ -145,17 +144,22 @@ on_both! {
         });
     }
 
-    fn prefer_wait_has_bounds(db) {
+    fn a_preference_is_a_wish(db) {
         let server = Server::start(&db);
         let tenant = server.tenant("waiting");
-        let error = tenant
-            .consumer
-            .send("GET", "notifications?sort=sequence&page[after]=0", &[("prefer", "wait=61")], None)
-            .refused_as(ErrorCode::InvalidHeader);
-        assert_eq!(error["source"]["header"].as_str().map(str::to_lowercase).as_deref(), Some("prefer"));
-        // RFC 7240: preferences that a server doesn't know are ignored.
-        let ignored = [("prefer", "return=minimal")];
-        tenant.consumer.send("GET", "notifications", &ignored, None).expect(200);
+        tenant.producer.post_event(&event("close"));
+        let get = |prefer: &str| {
+            let path = "notifications?sort=sequence&page[after]=0";
+            let answer = tenant.consumer.send("GET", path, &[("prefer", prefer)], None);
+            assert_eq!(answer.expect(200)["data"][0]["id"], "1");
+            answer.header("preference-applied").to_owned()
+        };
+        assert_eq!(get("wait=30"), "wait=30");
+        assert_eq!(get("wait=3600"), "wait=60", "nobody waits longer than a minute");
+        // RFC 7240: what a server doesn't know or understand is ignored.
+        for ignored in ["return=minimal", "wait=long", "wait"] {
+            assert_eq!(get(ignored), "", "{ignored}");
+        }
     }
 }
 

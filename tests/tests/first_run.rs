@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a suite is all test, its helpers too")]
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -52,19 +52,28 @@ impl Drop for FirstRun {
 
 /// Waits for the end of a program that ought to end by itself.
 fn ended(mut command: Command) -> Output {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // Into files, because a pipe that nobody empties would hold the program up.
+    let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
+    command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
+    let mut child = command.spawn().unwrap();
     let end = Instant::now() + Duration::from_secs(60);
-    while child.try_wait().unwrap().is_none() {
+    let status = loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            break status;
+        }
         if Instant::now() > end {
             let _ = child.kill();
             panic!("{command:?} doesn't end");
         }
         std::thread::sleep(Duration::from_millis(10));
-    }
-    let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
-    child.stdout.take().unwrap().read_to_end(&mut stdout).unwrap();
-    child.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
-    Output { status: child.wait().unwrap(), stdout, stderr }
+    };
+    let read = |file: &mut fs::File| {
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(0)).unwrap();
+        file.read_to_end(&mut bytes).unwrap();
+        bytes
+    };
+    Output { status, stdout: read(&mut stdout), stderr: read(&mut stderr) }
 }
 
 fn text(output: &Output) -> String {
@@ -167,7 +176,7 @@ fn a_database_url_of_an_unknown_kind_is_refused_and_leaves_no_file() {
         let output = ended(server);
         assert!(!output.status.success(), "{url:?} was taken");
         let said = text(&output);
-        assert!(said.contains("sqlite:") && said.contains("postgres"), "{url:?}: {said}");
+        assert!(said.contains("sqlite:"), "{url:?}: {said}");
         assert!(!said.contains("panicked"), "{said}");
         let files: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
         assert!(files.is_empty(), "{url:?} left {files:?}");

@@ -1,35 +1,18 @@
 //! `GET /notifications`: from query parameters to a query of the store, and from its result to links and cursors.
 
 use chrono::DateTime;
-use tidings_api::error::ErrorCode;
 use tidings_api::event_type::EventType;
 use tidings_api::jsonapi::Sequence;
 
 use super::error::Error;
 use super::query::Parameters;
-use crate::rules::document::{PageFrame, Related, Shape};
+use super::shape::shape;
+use crate::rules::document::{PageFrame, Shape};
 use crate::rules::notification::{Micros, PushProgress, StoredNotification};
 use crate::store::seam::{Filter, PageQuery, Seek};
 
 /// The most that offset paging leaves out.
 const MAX_OFFSET: i64 = 5000;
-/// The attributes and relationships of a notification.
-const FIELDS: [&str; 13] = [
-    "id",
-    "createdAt",
-    "type",
-    "isDismissed",
-    "isRead",
-    "isFlagged",
-    "comment",
-    "data",
-    "change",
-    "originator",
-    "unit",
-    "createdBy",
-    "entity",
-];
-
 /// How a list is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Paging {
@@ -361,47 +344,6 @@ fn text(place: Seek) -> String {
         Seek::CreatedAt(None) => "0".to_owned(),
         Seek::CreatedAt(Some((time, at))) => format!("{time}_{at}"),
     }
-}
-
-/// `include` and `fields[…]`.
-///
-/// # Errors
-/// 400 for relationships, types and fields that are not known.
-pub(super) fn shape(parameters: &mut Parameters) -> Result<Shape, Error> {
-    let mut shape = Shape::default();
-    if let Some(include) = names(parameters, "include") {
-        let mut related = Vec::new();
-        for name in include {
-            related.push(match name.as_str() {
-                "createdBy" => Related::CreatedBy,
-                "entity" => Related::Entity,
-                other => {
-                    let detail = format!("{other:?} is not one of createdBy, entity");
-                    return Err(Error::parameter("include", detail));
-                }
-            });
-        }
-        shape.include = Some(related);
-    }
-    shape.notification = names(parameters, "fields[notification]");
-    let fields = shape.notification.iter().flatten();
-    if let Some(unknown) = fields.into_iter().find(|field| !FIELDS.contains(&field.as_str())) {
-        let detail = format!("{unknown:?} is no field of a notification; known are {}", FIELDS.join(", "));
-        return Err(Error::parameter("fields[notification]", detail));
-    }
-    shape.user = names(parameters, "fields[user]");
-    shape.entity = names(parameters, "fields[entity]");
-    if let Some((name, _)) = parameters.pairs().iter().find(|(name, _)| name.starts_with("fields[")) {
-        let detail = "the types are notification, user and entity";
-        return Err(Error::new(ErrorCode::UnknownParameter, detail).of_parameter(name));
-    }
-    Ok(shape)
-}
-
-/// A comma list that may be empty.
-pub(super) fn names(parameters: &mut Parameters, name: &str) -> Option<Vec<String>> {
-    let text = parameters.take(name)?;
-    Some(text.split(',').map(|part| part.trim().to_owned()).filter(|part| !part.is_empty()).collect())
 }
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
+//! Query strings, good and bad, and the links of the pages that they lead to.
+
 use std::sync::Arc;
 
 use tidings_api::error::ErrorSource;
 
 use super::*;
+use crate::rules::document::Related;
 use crate::rules::notification::{Content, State};
 
 fn parse(query: &str) -> List {
@@ -190,7 +193,7 @@ fn links_lead_on_and_back_with_all_parameters() {
     let list = parse(query);
     let mut found = page(&[6, 7, 8]);
     assert!(list.arrange(&mut found));
-    assert_eq!(list.probe(&found).is_none(), true);
+    assert!(list.probe(&found).is_none());
     let frame = list.frame("u", query, &found, true, false);
     let carried = "u?sort=sequence&page%5Bsize%5D=2&filter%5Bentity%5D=a%26b";
     assert_eq!(frame.this, format!("u?{query}"));

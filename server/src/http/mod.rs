@@ -15,10 +15,12 @@ mod media;
 mod notifications;
 mod openapi;
 mod operations;
+mod pages;
 mod probes;
 mod query;
 mod resources;
 mod settings;
+mod shape;
 mod tenants;
 
 use std::future::poll_fn;

@@ -1,7 +1,6 @@
 //! Notifications: posted, listed, read, and flagged.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::http::header::{self, HeaderMap};
 use actix_web::{HttpRequest, HttpResponse, get, patch, post, web};
@@ -11,15 +10,15 @@ use tidings_api::error::ErrorCode;
 use tidings_api::event::{EventDocument, NotStored, NotStoredDocument, NotStoredReason};
 use tidings_api::jsonapi::Sequence;
 use tidings_api::notification::{FlagsDocument, NotificationDocument, NotificationPage};
-use tokio::time::{Instant, sleep_until};
 
 use super::auth::{Consumer, Producer};
 use super::body::Body;
 use super::error::Error;
 use super::event::Event;
-use super::list::{self, List};
+use super::list::List;
+use super::pages::Page;
 use super::query::{NoParameters, Parameters};
-use super::{State, answer, base, flags, json};
+use super::{State, answer, base, flags, json, pages, shape};
 use crate::directory::TenantEntry;
 use crate::rules::document::{Shape, Writer};
 use crate::rules::notification::{PushProgress, StoredNotification};
@@ -30,13 +29,6 @@ use crate::store::seam::{Appended, Idempotency, TenantId};
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// How often the settings are looked at again when they change while an event is stored.
 const DECISIONS: usize = 5;
-/// The longest wait for something new.
-const LONGEST_WAIT: u64 = 60;
-/// How often a waiting reader looks by itself where other nodes write too.
-const POLL: Duration = Duration::from_millis(500);
-/// A waiting reader looks no more often than this, however much is stored that it doesn't want.
-const PAUSE: Duration = Duration::from_millis(50);
-
 /// The document of a notification.
 pub(super) fn document(
     base: &str,
@@ -55,6 +47,17 @@ pub(super) fn sequence(id: &str) -> Result<i64, Error> {
     id.parse::<Sequence>().map(Sequence::get).map_err(|_| Error::not_found("notification"))
 }
 
+/// What 200 answers to an event.
+#[derive(utoipa::ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "it only describes")]
+enum Repeated {
+    /// The first document under the idempotency key.
+    First(Box<NotificationDocument>),
+    /// The event is not selected.
+    NotStored(NotStoredDocument),
+}
+
 /// Posts an event
 ///
 /// Stored means stored: 201 is answered after the commit. An event that the tenant's settings don't select is answered
@@ -70,7 +73,7 @@ pub(super) fn sequence(id: &str) -> Result<i64, Error> {
         "included": [{"type": "user", "id": "100", "attributes": {"userName": "ann@example.com"}}]})),
     responses(
         (status = 201, description = "Stored", body = NotificationDocument, headers(("Location" = String, description = "The URL of the notification"))),
-        (status = 200, description = "Stored before under the same idempotency key: the first document. Or not selected by the tenant's settings: `meta.stored` is false", content((NotificationDocument), (NotStoredDocument))),
+        (status = 200, description = "Stored before under the same idempotency key: the first document. Or not selected by the tenant's settings: `meta.stored` is false", body = Repeated),
     )
 )]
 #[post("/notifications")]
@@ -221,79 +224,23 @@ pub(super) async fn list_notifications(
 ) -> Result<HttpResponse, Error> {
     let entry = state.tenant(caller.0).await?;
     let list = Arc::new(List::parse(request.query_string(), entry.push_is_active())?);
-    let wait = wait(request.headers()).filter(|_| list.can_wait());
-    let (page, more, probed) = match wait {
-        Some(seconds) => follow(&state, caller.0, &list, Duration::from_secs(seconds)).await?,
-        None => fetch(&state, caller.0, &list).await?,
+    let wait = pages::wait(request.headers()).filter(|_| list.can_wait());
+    let Page { notifications, more, probed } = match wait {
+        Some(seconds) => {
+            pages::follow(&state.store, state.stopping.clone(), caller.0, &list, seconds).await?
+        }
+        None => pages::fetch(&state.store, caller.0, &list).await?,
     };
     let base = base(&state, &request);
     let url = format!("{base}/notifications");
-    let frame = list.frame(&url, request.query_string(), &page, more, probed);
+    let frame = list.frame(&url, request.query_string(), &notifications, more, probed);
     let writer = Writer { base: &base, shape: &list.shape, push_is_active: Some(entry.push_is_active()) };
     let mut response = HttpResponse::Ok();
     response.content_type(tidings_api::MEDIA_TYPE);
     if let Some(seconds) = wait {
         response.insert_header(("Preference-Applied", format!("wait={seconds}")));
     }
-    Ok(response.body(writer.page(&page, &frame)))
-}
-
-type Fetched = (Vec<StoredNotification>, bool, bool);
-
-/// Reads a page, whether there is more behind it, and what [`List::probe`] finds.
-async fn fetch(state: &State, tenant: TenantId, list: &Arc<List>) -> Result<Fetched, Error> {
-    let list = list.clone();
-    let read = state.store.read(move |conn| {
-        let mut page = conn.notification_page(tenant, list.query())?;
-        let more = list.arrange(&mut page);
-        let probed = match list.probe(&page) {
-            Some(query) => !conn.notification_page(tenant, &query)?.is_empty(),
-            None => false,
-        };
-        // After the page was read: what it lacks, because it has just been removed, is removed by now.
-        let expired = match list.cursor() {
-            Some(after) => Some(conn.position(tenant)?.removed_through).filter(|removed| after < *removed),
-            None => None,
-        };
-        Ok((page, more, probed, expired))
-    });
-    let (page, more, probed, expired) = read.await?;
-    match expired {
-        Some(removed) => Err(Error::cursor_expired(removed + 1)),
-        None => Ok((page, more, probed)),
-    }
-}
-
-/// Reads a page; if it is empty, waits until it isn't, the time is over, or the server stops.
-async fn follow(state: &State, tenant: TenantId, list: &Arc<List>, wait: Duration) -> Result<Fetched, Error> {
-    let deadline = Instant::now() + wait;
-    let mut stopping = state.stopping.clone();
-    loop {
-        let waiter = state.store.waiter(tenant);
-        let changed = waiter.notified();
-        let looked = Instant::now();
-        let fetched = fetch(state, tenant, list).await?;
-        if !fetched.0.is_empty() || looked >= deadline {
-            return Ok(fetched);
-        }
-        let again = if state.store.is_shared() { deadline.min(looked + POLL) } else { deadline };
-        tokio::select! {
-            () = changed => sleep_until(deadline.min(looked + PAUSE)).await,
-            () = sleep_until(again) => {}
-            _ = stopping.wait_for(|stopping| *stopping) => return Ok(fetched),
-        }
-    }
-}
-
-/// `Prefer: wait=N` (RFC 7240). What can't be understood is ignored, as the RFC wants.
-fn wait(headers: &HeaderMap) -> Option<u64> {
-    let values = headers.get_all("prefer").filter_map(|value| value.to_str().ok());
-    let preferences = values.flat_map(|value| value.split(','));
-    let mut waits = preferences.filter_map(|preference| {
-        let (name, value) = preference.split(';').next()?.split_once('=')?;
-        name.trim().eq_ignore_ascii_case("wait").then(|| value.trim().trim_matches('"').parse::<u64>().ok())
-    });
-    waits.next()?.filter(|seconds| *seconds > 0).map(|seconds| seconds.min(LONGEST_WAIT))
+    Ok(response.body(writer.page(&notifications, &frame)))
 }
 
 /// Reads a notification
@@ -319,7 +266,7 @@ pub(super) async fn get_notification(
 ) -> Result<HttpResponse, Error> {
     let sequence = sequence(&id)?;
     let mut parameters = Parameters::parse(request.query_string())?;
-    let shape = list::shape(&mut parameters)?;
+    let shape = shape::shape(&mut parameters)?;
     parameters.finish()?;
     let entry = state.tenant(caller.0).await?;
     let notification = read(&state, caller.0, sequence).await?;
@@ -367,23 +314,6 @@ mod tests {
             headers.append(header::HeaderName::from_static(name), value.parse().unwrap());
         }
         headers
-    }
-
-    #[test]
-    fn preferences_are_understood_or_ignored() {
-        for (values, expected) in [
-            (&["wait=30"][..], Some(30)),
-            (&["respond-async, Wait = \"5\"; x=y"], Some(5)),
-            (&["handling=lenient", "wait=600"], Some(60)),
-            (&["wait=0"], None),
-            (&["wait=-1"], None),
-            (&["wait=soon"], None),
-            (&["wait"], None),
-            (&["waiting=5"], None),
-            (&[], None),
-        ] {
-            assert_eq!(wait(&headers("prefer", values)), expected, "{values:?}");
-        }
     }
 
     #[test]

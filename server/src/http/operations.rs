@@ -77,9 +77,9 @@ enum Operation {
     Update(i64, Flags),
 }
 
-/// What became of an operation.
+/// What became of an operation, and what is counted for it.
 enum Done {
-    Notification(StoredNotification),
+    Notification(StoredNotification, Option<&'static str>),
     NotStored(NotStoredReason),
 }
 
@@ -127,9 +127,9 @@ pub(super) async fn post_operations(
     let (entry, results) = run.await??;
     for result in &results {
         match result {
-            (Done::NotStored(_), _) => state.metrics.event("not_selected"),
-            (_, Some(counted)) => state.metrics.event(counted),
-            _ => {}
+            Done::NotStored(_) => state.metrics.event("not_selected"),
+            Done::Notification(_, Some(counted)) => state.metrics.event(counted),
+            Done::Notification(_, None) => {}
         }
     }
     Ok(HttpResponse::Ok().content_type(format!("{MEDIA_TYPE}; ext=\"{ATOMIC_EXTENSION}\"")).body(write(
@@ -152,10 +152,8 @@ fn read(caller: Principal, document: &Document, now: Micros) -> Result<Vec<Opera
             format!("1 to {MAX_OPERATIONS} operations are expected"),
         ));
     }
-    let one = |(index, raw): (usize, &Box<RawValue>)| {
-        operation(caller, raw.get(), now).map_err(|error| error.below(&at(index)))
-    };
-    operations.iter().enumerate().map(one).collect()
+    let texts = operations.iter().map(|raw| raw.get()).enumerate();
+    texts.map(|(index, text)| operation(caller, text, now).map_err(|error| error.below(&at(index)))).collect()
 }
 
 fn at(index: usize) -> String {
@@ -213,7 +211,7 @@ fn target(update: &Update, id: Option<String>) -> Result<i64, Error> {
     }
 }
 
-type Results = (TenantEntry, Vec<(Done, Option<&'static str>)>);
+type Results = (TenantEntry, Vec<Done>);
 
 /// Carries out the operations. The outer error is the store's, the inner one that of an operation.
 fn execute(
@@ -232,7 +230,7 @@ fn execute(
         let done = match part {
             [Operation::Update(sequence, flags)] => {
                 match conn.notification_update(entry.tenant.id, *sequence, *flags)? {
-                    Some(notification) => vec![(Done::Notification(notification), None)],
+                    Some(notification) => vec![Done::Notification(notification, None)],
                     None => return Ok(Err(Error::not_found("notification").at(at(first)))),
                 }
             }
@@ -246,7 +244,7 @@ fn execute(
     Ok(Ok((entry, results)))
 }
 
-type Added = Result<Vec<(Done, Option<&'static str>)>, (usize, Error)>;
+type Added = Result<Vec<Done>, (usize, Error)>;
 
 /// Stores events that follow each other at once.
 fn add(
@@ -256,7 +254,7 @@ fn add(
     operations: &[Operation],
 ) -> Result<Added, StoreError> {
     let has_url = entry.settings.push.url.is_some();
-    let mut results: Vec<Option<(Done, Option<&'static str>)>> = Vec::with_capacity(operations.len());
+    let mut results: Vec<Option<Done>> = Vec::with_capacity(operations.len());
     let mut events = Vec::new();
     let mut appends: Vec<Append> = Vec::new();
     for operation in operations {
@@ -268,18 +266,18 @@ fn add(
                 events.push((results.len(), event));
                 None
             }
-            Err(reason) => Some((Done::NotStored(reason), None)),
+            Err(reason) => Some(Done::NotStored(reason)),
         });
     }
     let appended = conn.append(&appends.iter().collect::<Vec<_>>(), store.node(), store.rooms())?;
     for ((index, event), appended) in events.into_iter().zip(appended) {
         let done = match appended {
             Appended::Stored { sequence, leased } => {
-                Some((Done::Notification(stored(event, sequence, has_url, leased)), Some("stored")))
+                Some(Done::Notification(stored(event, sequence, has_url, leased), Some("stored")))
             }
             Appended::Duplicate { sequence } => conn
                 .notification_get(entry.tenant.id, sequence)?
-                .map(|notification| (Done::Notification(notification), Some("duplicate"))),
+                .map(|notification| Done::Notification(notification, Some("duplicate"))),
             Appended::Conflict => {
                 let detail = "the event's id was used before, for another event";
                 let error = Error::new(ErrorCode::IdempotencyConflict, detail).at("/data/attributes/eventId");
@@ -301,20 +299,16 @@ fn add(
     }
 }
 
-fn write(
-    base: &str,
-    entry: &TenantEntry,
-    results: &[(Done, Option<&'static str>)],
-) -> Result<Vec<u8>, Error> {
+fn write(base: &str, entry: &TenantEntry, results: &[Done]) -> Result<Vec<u8>, Error> {
     let shape = Shape::default();
     let writer = Writer { base, shape: &shape, push_is_active: Some(entry.push_is_active()) };
     let mut out = b"{\"atomic:results\":[".to_vec();
-    for (index, (done, _)) in results.iter().enumerate() {
+    for (index, done) in results.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
         match done {
-            Done::Notification(notification) => {
+            Done::Notification(notification, _) => {
                 out.extend_from_slice(b"{\"data\":");
                 writer.resource(&mut out, notification);
             }

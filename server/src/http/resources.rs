@@ -8,7 +8,7 @@ use tidings_api::notification::ResourceDocument;
 use super::auth::Consumer;
 use super::error::Error;
 use super::query::Parameters;
-use super::{State, base, json, list};
+use super::{State, base, json, shape};
 use crate::rules::document::{segment, sparse};
 use crate::store::seam::{Resource, ResourceKind, TenantId};
 
@@ -66,7 +66,7 @@ async fn respond(
         ResourceKind::Entity => ("entity", "entities"),
     };
     let mut parameters = Parameters::parse(request.query_string())?;
-    let fields = list::names(&mut parameters, &format!("fields[{name}]"));
+    let fields = shape::names(&mut parameters, &format!("fields[{name}]"));
     parameters.finish()?;
     // No stored id holds it, and PostgreSQL would refuse to look.
     if id.contains('\0') {
