@@ -8,7 +8,7 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tidings_api::settings::SettingsPatch;
+use tidings_api::settings::{PushPatch, RetentionPatch, SettingsPatch};
 use tidings_api::tenant::Role;
 
 use crate::rules::settings::{Settings, resolve};
@@ -120,10 +120,18 @@ impl Directory {
 
     /// A tenant as it is stored, with its settings resolved.
     ///
-    /// Settings that can't be read, because their secrets were sealed with another key, stop the push and nothing else:
-    /// events must be stored all the same.
+    /// Settings that can't be read, because their secrets were sealed with another key or a newer server has written
+    /// them, stop the push and nothing else: events are stored all the same, wait for their push, and don't expire.
     pub fn entry(&self, mut tenant: Tenant) -> TenantEntry {
-        let set: SettingsPatch = serde_json::from_str(&tenant.settings).unwrap_or_default();
+        let set: SettingsPatch = serde_json::from_str(&tenant.settings).unwrap_or_else(|error| {
+            tracing::error!(tenant = tenant.public_id, %error, "settings can't be read; push is stopped");
+            tenant.push_stopped = Some("the settings can't be read by this version of the server".to_owned());
+            SettingsPatch {
+                push: Some(PushPatch { url: Some(String::new()), ..PushPatch::default() }),
+                retention: Some(RetentionPatch { days: Some(u32::MAX) }),
+                ..SettingsPatch::default()
+            }
+        });
         let settings = resolve(&set, |sealed| self.vault.open(sealed)).or_else(|error| {
             tracing::error!(tenant = tenant.public_id, %error, "push is stopped");
             tenant.push_stopped = Some(error.to_string());

@@ -71,7 +71,7 @@ fn with_database<T>(
         let failed = !matches!(outcome, Some(Ok(_)));
         result = outcome;
         // Any error undoes what was done; the caller learns the function's own.
-        if failed { Err(StoreError::Closed) } else { Ok(()) }
+        if failed { Err(StoreError::Undone) } else { Ok(()) }
     });
     match result {
         Some(Ok(value)) => Ok(committed.map(|()| value)?),

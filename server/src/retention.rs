@@ -15,6 +15,8 @@ use crate::telemetry::Metrics;
 const EVERY: Duration = Duration::from_secs(60);
 /// The most that one transaction removes: a few milliseconds' work.
 const BATCH: i64 = 200;
+/// How many users and entities are looked up at once.
+const RESOURCES: i64 = 10_000;
 /// How many tenants are listed at once.
 const TENANTS: i64 = 500;
 const MICROS_A_DAY: i64 = 86_400_000_000;
@@ -86,5 +88,15 @@ async fn expire(
             break;
         }
     }
-    Ok(removed)
+    // Users and entities that nothing names any more are looked for by a reader, and removed in small steps too.
+    loop {
+        let keys = store.list(move |conn| conn.resources_expired(tenant, RESOURCES)).await?;
+        if keys.is_empty() || *stopping.borrow() {
+            return Ok(removed);
+        }
+        for keys in keys.chunks(usize::try_from(BATCH).unwrap_or(1)) {
+            let keys = keys.to_vec();
+            store.write(Some(tenant), move |conn| conn.resources_remove(tenant, &keys)).await?;
+        }
+    }
 }

@@ -14,7 +14,7 @@ use crate::push::dispatcher::Dispatcher;
 use crate::push::egress::Egress;
 use crate::push::heartbeat;
 use crate::push::sender::Sender;
-use crate::secrets::{self, Secret, Vault};
+use crate::secrets::{self, Vault};
 use crate::store::error::StoreError;
 use crate::store::{Opened, Store};
 use crate::telemetry::Metrics;
@@ -83,21 +83,28 @@ pub fn vault(config: &Config) -> Result<Vault, ServeError> {
     let Some(database) = config.database.file() else { return Err(ServeError::NoSecretKey) };
     let path = format!("{database}.key");
     let failed = |source| ServeError::File { path: path.clone(), source };
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    match options.open(&path) {
-        Ok(mut file) => {
-            let key = Secret::new(Vault::new_key());
-            file.write_all(key.reveal().as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-            Ok(Vault::new(key.reveal())?)
+    if !std::path::Path::new(&path).exists() {
+        // Written whole under another name first: a start that is interrupted leaves no half a key behind, and of two
+        // at once only one sets it.
+        let whole = format!("{path}.{}", std::process::id());
+        let written = write_private(&whole, Vault::new_key().as_bytes()).and_then(|()| std::fs::hard_link(&whole, &path));
+        let _ = std::fs::remove_file(&whole);
+        match written {
+            Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),
+            _ => {}
         }
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            Ok(Vault::new(&std::fs::read_to_string(&path).map_err(failed)?)?)
-        }
-        Err(error) => Err(failed(error)),
     }
+    Ok(Vault::new(&std::fs::read_to_string(&path).map_err(failed)?)?)
+}
+
+/// Writes a file that only its owner may read.
+fn write_private(path: &str, bytes: &[u8]) -> std::io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create(true).truncate(true);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 /// Runs the server until it is told to stop.
@@ -162,7 +169,8 @@ async fn serve(
     let server = http::server(state, config.workers).map_err(listen)?;
     let handle = server.handle();
     let server = actix_web::rt::spawn(server);
-    let heartbeat = actix_web::rt::spawn(heartbeat::run(store.clone(), stopping.clone()));
+    let (end, ending) = watch::channel(false);
+    let heartbeat = actix_web::rt::spawn(heartbeat::run(store.clone(), ending));
     let retention = actix_web::rt::spawn(retention::run(store.clone(), directory, metrics, stopping));
     tracing::info!(address = %config.listen, database = %config.database, "ready");
 
@@ -172,7 +180,10 @@ async fn serve(
     store.rooms().close_all();
     handle.stop(true).await;
     let ended = tokio::task::spawn_blocking(move || dispatcher.stop());
-    let _ = tokio::join!(server, heartbeat, retention, ended);
+    let _ = tokio::join!(server, retention, ended);
+    // Only now: a node that falls silent while it still has something in flight is taken for dead.
+    end.send_replace(true);
+    let _ = heartbeat.await;
     heartbeat::leave(&store).await?;
     tracing::info!("stopped");
     Ok(())

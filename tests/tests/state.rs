@@ -219,10 +219,17 @@ on_both! {
         let answer = post("e-2", &body);
         assert!((400..500).contains(&answer.status), "{answer}");
         // In operations.
+        body["data"]["attributes"]["eventId"] = json!("e-3");
         let add = json!({"atomic:operations": [{"op": "add", "data": body["data"]}]});
-        let again = tenant.producer.post("operations", &add).expect(200);
-        assert_eq!(id_of(&again["atomic:results"][0]["data"]), 2);
-        assert_eq!(tenant.consumer.count(), 2);
+        for _ in 0..2 {
+            let results = tenant.producer.post("operations", &add).expect(200);
+            assert_eq!(id_of(&results["atomic:results"][0]["data"]), 3);
+        }
+        body["data"]["attributes"]["comment"] = json!("another");
+        let other = json!({"atomic:operations": [{"op": "add", "data": event("void")["data"]}, {"op": "add", "data": body["data"]}]});
+        let error = tenant.producer.post("operations", &other).refused_as(ErrorCode::IdempotencyConflict);
+        assert!(error["source"]["pointer"].as_str().is_some_and(|at| at.starts_with("/atomic:operations/1")), "{error}");
+        assert_eq!(tenant.consumer.count(), 3);
         // Another tenant's keys are its own.
         let other = server.tenant("other");
         other.producer.send("POST", "notifications", &[("idempotency-key", "k-1")], Some(event("void").to_string().as_bytes())).expect(201);

@@ -199,14 +199,14 @@ on_both! {
             let leased = one.leased.recv().await.unwrap();
             assert_eq!((leased.tenant, leased.notification.sequence), (a, 1));
             let thief = other.store.node();
-            let claimed = other.store.write(Some(a), move |conn| conn.claim(a, thief, i64::MAX - 1, 10)).await.unwrap();
+            let claimed = other.store.write(Some(a), move |conn| conn.claim(a, thief, i64::MAX - 1, 10, 1 << 20)).await.unwrap();
             assert_eq!(claimed, []);
             assert_eq!(one.store.read(|conn| conn.due()).await.unwrap(), [], "what is leased is not due");
 
             // The other node takes the first for dead; its late report counts for nothing.
             let freed = other.store.write(None, |conn| conn.node_reap(i64::MIN, 5)).await.unwrap();
             assert_eq!(freed, 1);
-            let claimed = other.store.write(Some(a), move |conn| conn.claim(a, thief, 5, 10)).await.unwrap();
+            let claimed = other.store.write(Some(a), move |conn| conn.claim(a, thief, 5, 10, 1 << 20)).await.unwrap();
             assert_eq!(claimed.len(), 1);
             let delivered = Outcome::Delivered { dismiss: true };
             one.store.report(vec![Report { tenant: a, sequence: 1, outcome: delivered }]).await.unwrap();
@@ -227,7 +227,7 @@ on_both! {
             for node in [&dead, &living] {
                 let id = node.store.node();
                 node.store.write(None, move |conn| conn.node_seen(id)).await.unwrap();
-                let claimed = node.store.write(Some(a), move |conn| conn.claim(a, id, 10, 2)).await.unwrap();
+                let claimed = node.store.write(Some(a), move |conn| conn.claim(a, id, 10, 2, 1 << 20)).await.unwrap();
                 assert_eq!(claimed.len(), 2);
                 tokio::time::sleep(Duration::from_millis(60)).await;
             }
@@ -240,7 +240,7 @@ on_both! {
             }).await.unwrap();
             assert_eq!(freed, 2);
             assert_eq!(living.store.read(|conn| conn.due()).await.unwrap(), [(a, 7)]);
-            let claimed = living.store.write(Some(a), move |conn| conn.claim(a, id, 7, 10)).await.unwrap();
+            let claimed = living.store.write(Some(a), move |conn| conn.claim(a, id, 7, 10, 1 << 20)).await.unwrap();
             assert_eq!(claimed.iter().map(|n| n.sequence).collect::<Vec<_>>(), [1, 2]);
         });
     }
@@ -253,7 +253,7 @@ on_both! {
             for time in 1..=4 {
                 post(&node.store, a, time).await;
             }
-            let claimed = node.store.write(Some(a), move |conn| conn.claim(a, id, 3, 10)).await.unwrap();
+            let claimed = node.store.write(Some(a), move |conn| conn.claim(a, id, 3, 10, 1 << 20)).await.unwrap();
             assert_eq!(claimed.len(), 3, "what is due later is not claimed");
             let report = |sequence, outcome| Report { tenant: a, sequence, outcome };
             let reports = vec![
@@ -267,7 +267,7 @@ on_both! {
             assert_eq!(state(get(&node.store, a, 1).await), (PushProgress::Pending, 1, Some(100)), "counted once");
             assert_eq!(state(get(&node.store, a, 2).await), (PushProgress::Failed, 1, None));
             assert_eq!(state(get(&node.store, a, 3).await), (PushProgress::Pending, 0, Some(50)));
-            let due = node.store.write(Some(a), move |conn| conn.claim(a, id, 100, 10)).await.unwrap();
+            let due = node.store.write(Some(a), move |conn| conn.claim(a, id, 100, 10, 1 << 20)).await.unwrap();
             assert_eq!(due.iter().map(|n| n.sequence).collect::<Vec<_>>(), [1, 3, 4]);
         });
     }
@@ -378,7 +378,14 @@ on_both! {
             node.store.append(naming(3, "[new]")).await.unwrap();
             node.store.append(naming(4, "")).await.unwrap();
             assert_eq!(find().await.as_deref(), Some("[new]"), "a mention without a copy leaves the newest copy");
-            let expire = async |before: i64| node.store.write(Some(a), move |conn| conn.expire(a, before, 100)).await.unwrap();
+            let expire = async |before: i64| {
+                node.store.write(Some(a), move |conn| {
+                    let expired = conn.expire(a, before, 100)?;
+                    let keys = conn.resources_expired(a, 100)?;
+                    conn.resources_remove(a, &keys)?;
+                    Ok(expired)
+                }).await.unwrap()
+            };
             assert_eq!(expire(4).await, 3);
             assert_eq!(find().await.as_deref(), Some("named"));
             assert_eq!(expire(5).await, 1);

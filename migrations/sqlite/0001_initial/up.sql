@@ -56,6 +56,7 @@ CREATE INDEX notifications_created_at ON notifications (tenant_id, created_at, s
 -- The state of a notification: small, and updated often.
 -- push_state: 0 none, 1 pending, 2 delivered, 3 failed.
 -- due_at: when the next attempt is due; the largest number while a node (owner) has it.
+-- size: bytes that the content takes in memory, known without reading it.
 CREATE TABLE states (
     tenant_id BIGINT NOT NULL,
     sequence BIGINT NOT NULL,
@@ -66,6 +67,7 @@ CREATE TABLE states (
     attempts INTEGER NOT NULL,
     due_at BIGINT,
     owner BIGINT,
+    size INTEGER NOT NULL,
     PRIMARY KEY (tenant_id, sequence)
 ) WITHOUT ROWID;
 CREATE INDEX states_pending ON states (tenant_id, due_at, sequence) WHERE push_state = 1;

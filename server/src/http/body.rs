@@ -1,6 +1,7 @@
 //! Bodies: read within bounds, checked once as JSON, then read as a type, with errors that name the member.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -15,6 +16,9 @@ use bytes::{Bytes, BytesMut};
 use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use tidings_api::error::ErrorCode;
+use tidings_api::event::EventDocument;
+use tidings_api::settings::SettingsPatchDocument;
+use tidings_api::tenant::{ApiKeyWriteDocument, TenantWriteDocument};
 use tokio::time::timeout;
 
 use super::error::Error;
@@ -38,7 +42,22 @@ pub(super) struct Body<T, const ATOMIC: bool = false> {
     pub(super) bytes: Bytes,
 }
 
-impl<T: DeserializeOwned + 'static, const ATOMIC: bool> FromRequest for Body<T, ATOMIC> {
+/// What a body is read as.
+pub(super) trait Shape: DeserializeOwned + 'static {
+    /// Whether it is read as it comes, without a type that knows its members: lists may stand anywhere then, and it has
+    /// to be seen to that no member stands twice.
+    const FREE: bool = false;
+}
+
+impl Shape for Value {
+    const FREE: bool = true;
+}
+impl Shape for EventDocument {}
+impl Shape for SettingsPatchDocument {}
+impl Shape for TenantWriteDocument {}
+impl Shape for ApiKeyWriteDocument {}
+
+impl<T: Shape, const ATOMIC: bool> FromRequest for Body<T, ATOMIC> {
     type Error = Error;
     type Future = Pin<Box<dyn Future<Output = Result<Self, Error>>>>;
 
@@ -52,7 +71,7 @@ impl<T: DeserializeOwned + 'static, const ATOMIC: bool> FromRequest for Body<T, 
         let payload = payload.take();
         Box::pin(async move {
             let bytes = read(admitted, payload).await?;
-            check(&bytes)?;
+            check(&bytes, T::FREE)?;
             Ok(Body { value: parse(&bytes)?, bytes })
         })
     }
@@ -132,12 +151,36 @@ async fn drain_chunks(mut chunks: Chunks<'_>) {
 enum Found {
     TooDeep,
     Nul,
+    List,
+    Twice,
+}
+
+/// Where in a document the check is: it decides whether a list may stand there. A type read by serde takes a list for an
+/// object, its items as the members in their order, and nobody means that.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Object,
+    Attributes,
+    Anything,
+}
+
+impl Place {
+    fn of(self, name: &str) -> Self {
+        match (self, name) {
+            (Place::Anything, _) | (Place::Attributes, "data") => Place::Anything,
+            (_, "included" | "columns" | "types" | "meta" | "jsonapi" | "links") => Place::Anything,
+            (_, "attributes") => Place::Attributes,
+            _ => Place::Object,
+        }
+    }
 }
 
 /// Reads any JSON and keeps nothing.
 #[derive(Clone, Copy)]
 struct Checked<'a> {
     depth: usize,
+    place: Place,
+    unique: bool,
     found: &'a Cell<Option<Found>>,
 }
 
@@ -153,6 +196,30 @@ impl Checked<'_> {
         } else {
             Ok(Checked { depth: self.depth + 1, ..self })
         }
+    }
+}
+
+/// The name of a member: where its value is, and the name itself where no name may stand twice.
+struct Name<'a>(Checked<'a>);
+
+impl<'de> DeserializeSeed<'de> for Name<'_> {
+    type Value = (Place, Option<String>);
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Self::Value, D::Error> {
+        from.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Name<'_> {
+    type Value = (Place, Option<String>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<Self::Value, E> {
+        self.0.visit_str(name)?;
+        Ok((self.0.place.of(name), self.0.unique.then(|| name.to_owned())))
     }
 }
 
@@ -197,6 +264,9 @@ impl<'de> Visitor<'de> for Checked<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        if self.place != Place::Anything {
+            return self.stop(Found::List);
+        }
         let inner = self.deeper()?;
         while seq.next_element_seed(inner)?.is_some() {}
         Ok(())
@@ -204,21 +274,27 @@ impl<'de> Visitor<'de> for Checked<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let inner = self.deeper()?;
-        while map.next_key_seed(inner)?.is_some() {
-            map.next_value_seed(inner)?;
+        let mut names = HashSet::new();
+        while let Some((place, name)) = map.next_key_seed(Name(inner))? {
+            if name.is_some_and(|name| !names.insert(name)) {
+                return self.stop(Found::Twice);
+            }
+            map.next_value_seed(Checked { place, ..inner })?;
         }
         Ok(())
     }
 }
 
 /// Whether this is JSON that can be stored.
-fn check(bytes: &[u8]) -> Result<(), Error> {
+fn check(bytes: &[u8], free: bool) -> Result<(), Error> {
     if bytes.is_empty() {
         return Err(Error::new(ErrorCode::InvalidJson, "the body is empty"));
     }
     let found = Cell::new(None);
     let mut from = serde_json::Deserializer::from_slice(bytes);
-    let result = Checked { depth: 0, found: &found }.deserialize(&mut from).and_then(|()| from.end());
+    let place = if free { Place::Anything } else { Place::Object };
+    let checked = Checked { depth: 0, place, unique: free, found: &found };
+    let result = checked.deserialize(&mut from).and_then(|()| from.end());
     let Err(error) = result else { return Ok(()) };
     Err(match found.get() {
         Some(Found::TooDeep) => {
@@ -228,6 +304,11 @@ fn check(bytes: &[u8]) -> Result<(), Error> {
             let value = serde_json::from_slice(bytes).unwrap_or_default();
             Error::value(nul(&value).unwrap_or_default(), "the character U+0000 can't be stored")
         }
+        Some(Found::List) => {
+            let value = serde_json::from_slice(bytes).unwrap_or_default();
+            Error::value(list(&value, Place::Object).unwrap_or_default(), "invalid type: a list, which can't stand here")
+        }
+        Some(Found::Twice) => Error::new(ErrorCode::InvalidJson, "a member stands twice in the same object"),
         None => Error::new(ErrorCode::InvalidJson, error.to_string()),
     })
 }
@@ -246,6 +327,17 @@ fn nul(value: &Value) -> Option<String> {
                 nul(value).map(|rest| format!("/{}{rest}", escape(name)))
             }
         }),
+        _ => None,
+    }
+}
+
+/// Where a list is that can't stand there.
+fn list(value: &Value, place: Place) -> Option<String> {
+    match value {
+        Value::Array(_) if place != Place::Anything => Some(String::new()),
+        Value::Object(members) => members
+            .iter()
+            .find_map(|(name, value)| list(value, place.of(name)).map(|rest| format!("/{}{rest}", escape(name)))),
         _ => None,
     }
 }
@@ -321,7 +413,7 @@ mod tests {
             "123456789012345678901234567890",
             r#""😀""#,
         ] {
-            assert!(check(good.as_bytes()).is_ok(), "{good}");
+            assert!(check(good.as_bytes(), true).is_ok(), "{good}");
         }
         let bad: [&[u8]; 11] = [
             b"",
@@ -337,11 +429,11 @@ mod tests {
             b"\xef\xbb\xbf{}",
         ];
         for bad in bad {
-            assert_eq!(check(bad).unwrap_err().object().code, ErrorCode::InvalidJson, "{bad:?}");
+            assert_eq!(check(bad, true).unwrap_err().object().code, ErrorCode::InvalidJson, "{bad:?}");
         }
-        assert!(check(b"{\n  x").unwrap_err().object().detail.contains("line 2 column 3"));
+        assert!(check(b"{\n  x", true).unwrap_err().object().detail.contains("line 2 column 3"));
         for deep in [deep(65), deep(100_000), r#"{"a":"#.repeat(70)] {
-            let error = check(deep.as_bytes()).unwrap_err();
+            let error = check(deep.as_bytes(), true).unwrap_err();
             assert_eq!(error.object().code, ErrorCode::InvalidJson);
             assert!(error.object().detail.contains("64 levels"), "{error}");
         }
@@ -354,7 +446,7 @@ mod tests {
             (r#"{"data":{"k\u0000":1}}"#, "/data"),
             (r#""\u0000""#, ""),
         ] {
-            let error = check(body.as_bytes()).unwrap_err();
+            let error = check(body.as_bytes(), true).unwrap_err();
             assert_eq!((error.object().code, pointer(&error)), (ErrorCode::InvalidValue, expected), "{body}");
         }
     }
@@ -395,5 +487,22 @@ mod tests {
         let body = r#"{"data":{"type":"x","attributes":{"push":{"retry":{"attempts":-1}}}}}"#;
         let error = parse::<SettingsPatchDocument>(body.as_bytes()).unwrap_err();
         assert_eq!(pointer(&error), "/data/attributes/push/retry/attempts");
+    }
+
+    #[test]
+    fn a_list_is_not_an_object_and_no_member_stands_twice() {
+        for (body, expected) in [
+            ("[]", ""),
+            (r#"{"data":[]}"#, "/data"),
+            (r#"{"data":{"attributes":["close"]}}"#, "/data/attributes"),
+            (r#"{"data":{"relationships":{"entity":{"data":["entity","1"]}}}}"#, "/data/relationships/entity/data"),
+        ] {
+            let error = check(body.as_bytes(), false).unwrap_err();
+            assert_eq!((error.object().code, pointer(&error)), (ErrorCode::InvalidValue, expected), "{body}");
+        }
+        let lists = r#"{"data":{"attributes":{"data":{"a":[[1]]},"change":{"columns":["a"]}}},"included":[{"a":[1]}]}"#;
+        assert!(check(lists.as_bytes(), false).is_ok());
+        assert!(check(br#"{"a":[{"b":1},{"b":2}],"b":3}"#, true).is_ok());
+        assert!(check(br#"{"a":{"b":1,"b":2}}"#, true).is_err());
     }
 }

@@ -139,9 +139,13 @@ pub(super) async fn post_operations(
     )?))
 }
 
+impl body::Shape for Document {
+    const FREE: bool = true;
+}
+
 /// Rolls back what the operations before have done.
 fn undo() -> StoreError {
-    diesel::result::Error::RollbackTransaction.into()
+    StoreError::Undone
 }
 
 fn read(caller: Principal, document: &Document, now: Micros) -> Result<Vec<Operation>, Error> {

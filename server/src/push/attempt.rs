@@ -34,9 +34,14 @@ pub enum Verdict {
         asked: Option<Duration>,
         /// What the log says about it.
         why: String,
+        /// Whether the receiver refused this notification, rather than being in trouble itself.
+        rejected: bool,
     },
     /// The receiver is gone for good (410).
-    Gone,
+    Gone {
+        /// The version of the settings that led there.
+        version: i64,
+    },
     /// The tenant's push is not active (any more).
     Inactive,
     /// The tenant could not be read.
@@ -74,14 +79,16 @@ impl Attempts {
             Ok(answer) if (200..300).contains(&answer.status) => {
                 ("accepted", Verdict::Delivered { dismiss: push.auto_dismiss })
             }
-            Ok(answer) if answer.status == 410 => ("gone", Verdict::Gone),
+            Ok(answer) if answer.status == 410 => ("gone", Verdict::Gone { version: entry.tenant.version }),
             Ok(answer) => {
                 let asked = answer.retry_after.filter(|_| matches!(answer.status, 429 | 503));
                 let why = format!("status {}", answer.status);
-                ("refused", Verdict::Failed { entry, asked, why })
+                let rejected = matches!(answer.status, 400 | 406 | 409 | 411..=415 | 417 | 422);
+                ("refused", Verdict::Failed { entry, asked, why, rejected })
             }
             Err(failure) => {
-                (failure.as_str(), Verdict::Failed { entry, asked: None, why: failure.as_str().to_owned() })
+                let why = failure.as_str().to_owned();
+                (failure.as_str(), Verdict::Failed { entry, asked: None, why, rejected: false })
             }
         };
         self.metrics.attempt(result, attempt.duration);

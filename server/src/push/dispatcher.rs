@@ -24,6 +24,8 @@ use crate::store::{Leased, Store};
 const POLL: Duration = Duration::from_secs(1);
 /// How many attempts a lane makes at once.
 const CONCURRENCY: usize = 32;
+/// How often a stopping server tries to record an outcome.
+const LAST_TRIES: usize = 6;
 /// How long to wait before something is tried again that failed for reasons of our own.
 const AGAIN: Duration = Duration::from_millis(500);
 
@@ -70,11 +72,11 @@ impl Dispatcher {
                         reporting: 0,
                         poll_at: 0,
                         polling: false,
-                        stopping: false,
+                        stopping,
                         events,
                     };
                     let local = tokio::task::LocalSet::new();
-                    local.block_on(&runtime, thread.run(leased, received, stopping));
+                    local.block_on(&runtime, thread.run(leased, received));
                 })
             })
             .collect::<std::io::Result<Vec<_>>>()?;
@@ -117,7 +119,8 @@ impl Drop for Alive {
 /// What the tasks of a thread tell it.
 enum Event {
     Finished(TenantId, StoredNotification, Verdict),
-    Claimed(TenantId, usize, Result<Vec<StoredNotification>, StoreError>),
+    Claimed(TenantId, Result<Vec<StoredNotification>, StoreError>),
+    Settings(TenantId, i64),
     Due(Result<Vec<(TenantId, Micros)>, StoreError>),
     Reported,
 }
@@ -128,6 +131,8 @@ struct Queue {
     /// More is due in the database.
     more: bool,
     claiming: bool,
+    /// The version of the settings with which the receiver went down.
+    version: i64,
 }
 
 /// One sending thread.
@@ -142,7 +147,7 @@ struct Thread {
     reporting: usize,
     poll_at: Micros,
     polling: bool,
-    stopping: bool,
+    stopping: watch::Receiver<bool>,
     events: mpsc::UnboundedSender<Event>,
 }
 
@@ -159,16 +164,16 @@ impl Thread {
         mut self,
         mut leased: mpsc::UnboundedReceiver<Leased>,
         mut events: mpsc::UnboundedReceiver<Event>,
-        mut stopping: watch::Receiver<bool>,
     ) {
         loop {
+            let stopping = self.is_stopping();
             let pause = u64::try_from(self.poll_at - now()).unwrap_or(0).min(60_000_000);
             tokio::select! {
                 biased;
                 Some(event) = events.recv() => self.handle(event),
                 Some(new) = leased.recv() => self.accept(new),
-                _ = stopping.changed() => self.stopping = true,
-                () = tokio::time::sleep(Duration::from_micros(pause)), if !self.stopping && !self.polling => self.poll(),
+                _ = self.stopping.changed() => {}
+                () = tokio::time::sleep(Duration::from_micros(pause)), if !stopping && !self.polling => self.poll(),
             }
             // What has come meanwhile is taken together, so that its outcomes are recorded together.
             while let Ok(event) = events.try_recv() {
@@ -177,18 +182,22 @@ impl Thread {
             while let Ok(new) = leased.try_recv() {
                 self.accept(new);
             }
-            if self.stopping {
+            if self.is_stopping() {
                 self.hand_back_everything();
             }
             self.flush();
-            if self.stopping && self.reporting == 0 && self.lanes.values().all(|queue| queue.lane.in_flight() == 0) {
+            if self.is_stopping() && self.reporting == 0 && self.lanes.values().all(|queue| queue.lane.in_flight() == 0) {
                 return;
             }
         }
     }
 
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
     fn queue(&mut self, tenant: TenantId) -> &mut Queue {
-        let new = || Queue { lane: Lane::new(CONCURRENCY), more: false, claiming: false };
+        let new = || Queue { lane: Lane::new(CONCURRENCY), more: false, claiming: false, version: 0 };
         self.lanes.entry(tenant).or_insert_with(new)
     }
 
@@ -200,7 +209,8 @@ impl Thread {
     fn handle(&mut self, event: Event) {
         match event {
             Event::Finished(tenant, notification, verdict) => self.finish(tenant, &notification, verdict),
-            Event::Claimed(tenant, wanted, claimed) => self.claimed(tenant, wanted, claimed),
+            Event::Claimed(tenant, claimed) => self.claimed(tenant, claimed),
+            Event::Settings(tenant, version) => self.settings_seen(tenant, version),
             Event::Due(due) => self.due(due),
             Event::Reported => self.reporting -= 1,
         }
@@ -208,7 +218,7 @@ impl Thread {
 
     /// Sends what the lane wants to send, and claims what it has room for.
     fn pump(&mut self, tenant: TenantId) {
-        if self.stopping {
+        if self.is_stopping() {
             return;
         }
         let Some(queue) = self.lanes.get_mut(&tenant) else { return };
@@ -230,13 +240,14 @@ impl Thread {
             }
         }
         let more = queue.more || self.store.rooms().has_overflowed(tenant);
-        let wanted = queue.lane.wants(now()).min(self.store.rooms().left(tenant));
+        let (room, bytes) = self.store.rooms().left(tenant);
+        let wanted = queue.lane.wants(now()).min(room);
         if more && !queue.claiming && wanted > 0 {
             queue.claiming = true;
             let (store, attempts, events) = (self.store.clone(), self.attempts.clone(), self.events.clone());
             tokio::task::spawn_local(async move {
-                let claimed = claim(&store, &attempts, tenant, wanted).await;
-                let _ = events.send(Event::Claimed(tenant, wanted, claimed));
+                let claimed = claim(&store, &attempts, tenant, wanted, bytes).await;
+                let _ = events.send(Event::Claimed(tenant, claimed));
             });
         }
         if queue.lane.is_idle() && !queue.claiming && !more {
@@ -244,13 +255,13 @@ impl Thread {
         }
     }
 
-    fn claimed(&mut self, tenant: TenantId, wanted: usize, claimed: Result<Vec<StoredNotification>, StoreError>) {
+    fn claimed(&mut self, tenant: TenantId, claimed: Result<Vec<StoredNotification>, StoreError>) {
         let queue = self.queue(tenant);
         queue.claiming = false;
         match claimed {
             Ok(claimed) => {
-                // Less than wanted: nothing else is due now, and the next poll finds out what is due then.
-                queue.more = claimed.len() >= wanted;
+                // None: nothing else is due now, and the next poll finds out what is due then.
+                queue.more = !claimed.is_empty();
                 claimed.into_iter().for_each(|notification| queue.lane.offer(notification));
                 self.pump(tenant);
             }
@@ -262,15 +273,22 @@ impl Thread {
     fn finish(&mut self, tenant: TenantId, notification: &StoredNotification, verdict: Verdict) {
         let at = now();
         let attempts = u32::try_from(notification.state.attempts).unwrap_or(0) + 1;
-        let lane = &mut self.queue(tenant).lane;
+        let queue = self.queue(tenant);
+        let lane = &mut queue.lane;
         let was_down = lane.is_down();
         let outcome = match &verdict {
             Verdict::Delivered { dismiss } => {
                 lane.succeeded();
                 Outcome::Delivered { dismiss: *dismiss }
             }
-            Verdict::Failed { entry, asked, why } => {
-                lane.failed(at, *asked);
+            Verdict::Failed { entry, asked, why, rejected } => {
+                queue.version = entry.tenant.version;
+                if *rejected {
+                    // The receiver is there; it is this notification that it won't have.
+                    lane.not_sent();
+                } else {
+                    lane.failed(at, *asked);
+                }
                 if lane.is_down() && !was_down {
                     tracing::warn!(tenant = entry.tenant.public_id, why, "the receiver is down; it will be probed");
                 }
@@ -280,9 +298,9 @@ impl Thread {
                     None => Outcome::Failed,
                 }
             }
-            Verdict::Gone => {
+            Verdict::Gone { version } => {
                 lane.not_sent();
-                self.stop_push(tenant);
+                self.stop_push(tenant, *version);
                 Outcome::Retry(at)
             }
             Verdict::Inactive => {
@@ -300,7 +318,7 @@ impl Thread {
         let lane = &mut self.queue(tenant).lane;
         let is_down = lane.is_down();
         // What waits behind a receiver that is down, or a push that is paused, waits in the database.
-        let idle = is_down || matches!(verdict, Verdict::Gone | Verdict::Inactive);
+        let idle = is_down || matches!(verdict, Verdict::Gone { .. } | Verdict::Inactive);
         let waiting = if idle { lane.drain() } else { Vec::new() };
         if was_down != is_down {
             self.store.rooms().close(tenant, is_down);
@@ -330,12 +348,16 @@ impl Thread {
         let reports = std::mem::take(&mut self.reports);
         let (store, events) = (self.store.clone(), self.events.clone());
         self.reporting += 1;
+        let stopping = self.stopping.clone();
         tokio::task::spawn_local(async move {
-            // An outcome must not be lost while this node lives: its lease would never end.
+            let mut last_tries = LAST_TRIES;
+            // An outcome must not be lost while this node lives: its lease would never end. With the node it ends.
             while let Err(error) = store.report(reports.clone()).await {
-                if matches!(error, StoreError::Closed) {
+                if matches!(error, StoreError::Closed) || last_tries == 0 {
+                    tracing::warn!(%error, outcomes = reports.len(), "outcomes were not recorded; they will be pushed again");
                     break;
                 }
+                last_tries -= usize::from(*stopping.borrow());
                 tracing::warn!(%error, outcomes = reports.len(), "outcomes could not be recorded; trying again");
                 tokio::time::sleep(AGAIN).await;
             }
@@ -343,11 +365,11 @@ impl Thread {
         });
     }
 
-    fn stop_push(&self, tenant: TenantId) {
+    fn stop_push(&self, tenant: TenantId, version: i64) {
         let (store, attempts) = (self.store.clone(), self.attempts.clone());
         tokio::task::spawn_local(async move {
             let reason = "the receiver answered 410 Gone";
-            if let Err(error) = store.write(Some(tenant), move |conn| conn.push_stop(tenant, reason)).await {
+            if let Err(error) = store.write(Some(tenant), move |conn| conn.push_stop(tenant, version, reason)).await {
                 // The next attempt will be answered 410 again.
                 tracing::warn!(%error, "a push could not be stopped");
             }
@@ -381,9 +403,32 @@ impl Thread {
             }
             self.queue(tenant).more = true;
         }
+        self.look_at_settings();
         // Lanes without anything due are looked at too: a pause may be over.
         let tenants: Vec<TenantId> = self.lanes.keys().copied().collect();
         tenants.into_iter().for_each(|tenant| self.pump(tenant));
+    }
+
+    /// A receiver that is down may have been replaced by an admin, and then there is nothing to wait for.
+    fn look_at_settings(&self) {
+        for (tenant, _) in self.lanes.iter().filter(|(_, queue)| queue.lane.is_down()) {
+            let (tenant, attempts, events) = (*tenant, self.attempts.clone(), self.events.clone());
+            tokio::task::spawn_local(async move {
+                if let Ok(Some(entry)) = attempts.directory.tenant(tenant).await {
+                    let _ = events.send(Event::Settings(tenant, entry.tenant.version));
+                }
+            });
+        }
+    }
+
+    fn settings_seen(&mut self, tenant: TenantId, version: i64) {
+        let Some(queue) = self.lanes.get_mut(&tenant) else { return };
+        if queue.lane.is_down() && queue.version != version {
+            queue.lane.forgive();
+            queue.more = true;
+            self.store.rooms().close(tenant, false);
+            self.pump(tenant);
+        }
     }
 
     fn hand_back_everything(&mut self) {
@@ -404,6 +449,7 @@ async fn claim(
     attempts: &Attempts,
     tenant: TenantId,
     wanted: usize,
+    bytes: usize,
 ) -> Result<Vec<StoredNotification>, StoreError> {
     let entry = attempts.directory.tenant(tenant).await?;
     let (node, rooms, at) = (store.node(), store.rooms().clone(), now());
@@ -413,15 +459,20 @@ async fn claim(
         return Ok(Vec::new());
     }
     let limit = i64::try_from(wanted).unwrap_or(1);
-    store
-        .write(Some(tenant), move |conn| {
-            let claimed = conn.claim(tenant, node, at, limit)?;
-            let bytes = claimed.iter().map(|notification| notification.content.size()).sum();
-            rooms.put(tenant, claimed.len(), bytes);
-            if claimed.len() < wanted {
-                rooms.caught_up(tenant);
+    let claimed = store
+        .write(Some(tenant), {
+            let rooms = rooms.clone();
+            move |conn| {
+                let claimed = conn.claim(tenant, node, at, limit, bytes)?;
+                if claimed.is_empty() {
+                    // Said before the writer goes on, so that what it can't place from now on counts again.
+                    rooms.caught_up(tenant);
+                }
+                Ok(claimed)
             }
-            Ok(claimed)
         })
-        .await
+        .await?;
+    // Not before the commit: what was not leased after all takes no place.
+    rooms.put(tenant, claimed.len(), claimed.iter().map(|notification| notification.content.size()).sum());
+    Ok(claimed)
 }

@@ -12,6 +12,9 @@ const EVERY: Duration = Duration::from_secs(2);
 /// A node that was silent for so long is dead. Long enough for a slow disk, short enough that nobody waits.
 const SILENCE: Duration = Duration::from_secs(8);
 
+/// Every so many beats all leases are looked at, not only those of nodes that were just found dead.
+const SWEEP: u32 = 15;
+
 fn now() -> i64 {
     chrono::Utc::now().timestamp_micros()
 }
@@ -25,7 +28,7 @@ pub async fn join(store: &Store) -> Result<(), StoreError> {
     store
         .write(None, move |conn| {
             let silence = if shared { i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX) } else { i64::MIN };
-            let freed = conn.node_reap(silence, now())?;
+            let freed = conn.node_reap(silence, now())? + conn.node_free(now())?;
             if freed > 0 {
                 tracing::info!(notifications = freed, "taken over from a server that has died");
             }
@@ -35,19 +38,21 @@ pub async fn join(store: &Store) -> Result<(), StoreError> {
         .await
 }
 
-/// Beats until the server stops.
+/// Beats until it is told to stop, which is after everything that holds leases has ended.
 pub async fn run(store: Store, mut stopping: watch::Receiver<bool>) {
-    loop {
+    for beat in 1_u32.. {
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
             _ = stopping.wait_for(|stopping| *stopping) => return,
         }
-        let node = store.node();
+        let (node, sweep) = (store.node(), store.is_shared() && beat.is_multiple_of(SWEEP));
         let beat = store.write(None, move |conn| {
             if !conn.node_seen(node)? {
                 tracing::warn!("other nodes took this one for dead; some notifications may be pushed twice");
             }
-            conn.node_reap(i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX), now())
+            let reaped = conn.node_reap(i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX), now())?;
+            // A node that was taken for dead may have leased something just before it really died.
+            Ok(reaped + if sweep { conn.node_free(now())? } else { 0 })
         });
         match beat.await {
             Ok(0) => {}

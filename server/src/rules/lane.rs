@@ -40,6 +40,8 @@ pub struct Lane<T> {
     failures: u32,
     pause: Duration,
     paused_until: Option<Micros>,
+    /// Until when the receiver has asked to be left alone.
+    asked_until: Option<Micros>,
 }
 
 fn after(now: Micros, delay: Duration) -> Micros {
@@ -57,6 +59,7 @@ impl<T> Lane<T> {
             failures: 0,
             pause: Duration::ZERO,
             paused_until: None,
+            asked_until: None,
         }
     }
 
@@ -68,13 +71,14 @@ impl<T> Lane<T> {
     /// What to do now. What is sent must be finished with [`Lane::succeeded`], [`Lane::failed`] or
     /// [`Lane::not_sent`].
     pub fn next(&mut self, now: Micros) -> Step<T> {
-        if let Some(until) = self.paused_until {
+        if let Some(until) = self.probe_at() {
             if now < until {
                 return Step::WaitUntil(until);
             }
             if self.in_flight > 0 {
                 return Step::Idle;
             }
+            self.asked_until = None;
         }
         if self.in_flight >= self.window {
             return Step::Idle;
@@ -88,7 +92,7 @@ impl<T> Lane<T> {
         }
     }
 
-    /// An attempt was accepted.
+    /// An attempt was accepted. What the receiver has asked for still holds: this attempt may be older.
     pub fn succeeded(&mut self) {
         self.not_sent();
         self.failures = 0;
@@ -111,11 +115,18 @@ impl<T> Lane<T> {
         }
         if let Some(asked) = asked {
             let until = after(now, asked.min(LONGEST_ASKED));
-            self.paused_until = Some(self.paused_until.map_or(until, |paused| paused.max(until)));
+            self.asked_until = Some(self.asked_until.map_or(until, |earlier| earlier.max(until)));
         }
-        if self.paused_until.is_some() {
+        if self.is_down() {
             self.window = 1;
         }
+    }
+
+    /// Forgets what is known of the receiver: it is another one now.
+    pub fn forgive(&mut self) {
+        (self.failures, self.pause) = (0, Duration::ZERO);
+        (self.paused_until, self.asked_until) = (None, None);
+        self.window = self.limit;
     }
 
     /// What was to be sent was not: it says nothing about the receiver.
@@ -125,12 +136,12 @@ impl<T> Lane<T> {
 
     /// Whether the receiver is down: the lane takes nothing new, and what waits in it is better handed back.
     pub fn is_down(&self) -> bool {
-        self.paused_until.is_some()
+        self.probe_at().is_some()
     }
 
     /// How many more notifications the lane has use for now.
     pub fn wants(&self, now: Micros) -> usize {
-        match self.paused_until {
+        match self.probe_at() {
             Some(until) if now < until || self.in_flight > 0 => 0,
             Some(_) => 1_usize.saturating_sub(self.ready.len()),
             // Enough that the lane has work while more is fetched.
@@ -145,12 +156,12 @@ impl<T> Lane<T> {
 
     /// Whether nothing waits, nothing is in flight and nothing has to be remembered.
     pub fn is_idle(&self) -> bool {
-        self.ready.is_empty() && self.in_flight == 0 && self.failures == 0 && self.paused_until.is_none()
+        self.ready.is_empty() && self.in_flight == 0 && self.failures == 0 && !self.is_down()
     }
 
     /// When the next probe is due, if the receiver is down.
-    pub fn probe_at(&self) -> Option<Micros> {
-        self.paused_until
+    fn probe_at(&self) -> Option<Micros> {
+        self.paused_until.max(self.asked_until)
     }
 
     /// How many are in flight.
@@ -248,8 +259,20 @@ mod tests {
         lane.failed(0, Some(Duration::from_secs(u64::MAX)));
         assert_eq!(lane.next(0), Step::WaitUntil(3600 * SECOND));
         lane.not_sent();
-        lane.not_sent();
-        assert_eq!(sent(&mut lane, 3600 * SECOND).len(), 1);
+        lane.succeeded();
+        assert_eq!(lane.next(0), Step::WaitUntil(3600 * SECOND), "an older attempt's success doesn't end it");
+        assert_eq!(sent(&mut lane, 3600 * SECOND).len(), 2, "then the rate rises from the beginning");
+    }
+
+    #[test]
+    fn another_receiver_starts_afresh() {
+        let mut lane = lane(4, 10);
+        sent(&mut lane, 0);
+        (0..4).for_each(|_| lane.failed(0, Some(Duration::from_secs(600))));
+        lane.failed(0, None);
+        assert!(lane.is_down());
+        lane.forgive();
+        assert_eq!(sent(&mut lane, 0).len(), 4);
     }
 
     #[test]

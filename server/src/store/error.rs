@@ -23,6 +23,9 @@ pub enum StoreError {
     /// The server is stopping.
     #[error("the store is closing")]
     Closed,
+    /// The caller undid what it had begun.
+    #[error("undone by the caller")]
+    Undone,
     /// The schema could not be brought up to date.
     #[error("the migrations failed: {0}")]
     Migration(String),
@@ -41,7 +44,9 @@ impl StoreError {
             StoreError::Query(DieselError::DatabaseError(kind, _)) => {
                 matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand)
             }
-            StoreError::Query(DieselError::BrokenTransactionManager) | StoreError::Connect(_) => true,
+            // A commit that fails on a lost connection is reported as a rollback that failed.
+            StoreError::Query(DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. })
+            | StoreError::Connect(_) => true,
             _ => false,
         }
     }

@@ -43,6 +43,7 @@ pub struct Leased {
 pub struct Store {
     readers: Arc<Readers>,
     permits: Arc<Semaphore>,
+    lists: Arc<Semaphore>,
     writers: Arc<[Writer]>,
     rooms: Arc<Rooms>,
     waiters: Arc<Waiters>,
@@ -88,6 +89,7 @@ impl Store {
         let store = Store {
             readers: Arc::new(url.pool(size)),
             permits: Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1))),
+            lists: Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1).saturating_sub(2).max(1))),
             writers: writers.into(),
             rooms,
             waiters,
@@ -136,6 +138,18 @@ impl Store {
             readers.run(run)
         });
         task.await.map_err(|_| StoreError::Unavailable("a query panicked".to_owned()))?
+    }
+
+    /// As [`Store::read`], for what may read much: a few connections stay free for what must not wait behind it.
+    ///
+    /// # Errors
+    /// As those of [`Store::read`].
+    pub async fn list<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&mut dyn Queries) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let _permit = self.lists.acquire().await.map_err(|_| StoreError::Closed)?;
+        self.read(run).await
     }
 
     fn writer(&self, tenant: Option<TenantId>) -> Result<&Writer> {

@@ -18,10 +18,25 @@ pub(super) type Db = diesel::pg::Pg;
 #[expect(clippy::duplicate_mod, reason = "the same source is compiled for each database on purpose")]
 mod queries;
 
-/// Opens the connection of a writer.
+/// The URL with time-outs, unless it brings its own: a connection that leads nowhere is noticed within seconds.
+fn with_timeouts(url: &str) -> String {
+    let Ok(mut parsed) = url::Url::parse(url) else { return url.to_owned() };
+    let given: Vec<String> = parsed.query_pairs().map(|(name, _)| name.into_owned()).collect();
+    for (name, value) in [("connect_timeout", "5"), ("keepalives_idle", "10"), ("tcp_user_timeout", "10000")] {
+        if !given.iter().any(|given| given == name) {
+            parsed.query_pairs_mut().append_pair(name, value);
+        }
+    }
+    parsed.into()
+}
+
+/// Opens the connection of a writer. A node that freezes inside a transaction loses it, and its locks, after 5 seconds.
 pub(super) fn connect(url: &str) -> Result<Conn> {
-    let mut conn = Conn::establish(url).map_err(StoreError::Connect)?;
-    conn.batch_execute("SET statement_timeout = '60s'; SET lock_timeout = '20s'; SET client_min_messages = warning")?;
+    let mut conn = Conn::establish(&with_timeouts(url)).map_err(StoreError::Connect)?;
+    conn.batch_execute(
+        "SET statement_timeout = '60s'; SET lock_timeout = '20s'; SET client_min_messages = warning; \
+         SET idle_in_transaction_session_timeout = '5s'",
+    )?;
     Ok(conn)
 }
 
@@ -42,7 +57,7 @@ pub(super) fn pool(url: &str, size: u32) -> Pool<ConnectionManager<Conn>> {
         .min_idle(Some(1))
         .connection_timeout(Duration::from_secs(2))
         .connection_customizer(Box::new(ReadOnly))
-        .build_unchecked(ConnectionManager::new(url))
+        .build_unchecked(ConnectionManager::new(with_timeouts(url)))
 }
 
 /// Runs the function while no other node does: migrations take no lock of their own.
@@ -117,7 +132,7 @@ mod dialect {
     pub(super) fn insert_states(conn: &mut Conn, rows: &[StateInsert]) -> Result<()> {
         diesel::sql_query(
             "INSERT INTO states (tenant_id, sequence, is_dismissed, is_read, is_flagged, push_state, attempts, \
-             due_at, owner) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+             due_at, owner, size) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
         )
         .bind::<Array<BigInt>, _>(column(rows, |row| row.tenant_id))
         .bind::<Array<BigInt>, _>(column(rows, |row| row.sequence))
@@ -128,6 +143,7 @@ mod dialect {
         .bind::<Array<Integer>, _>(column(rows, |row| row.attempts))
         .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.due_at))
         .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.owner))
+        .bind::<Array<Integer>, _>(column(rows, |row| row.size))
         .execute(conn)?;
         Ok(())
     }

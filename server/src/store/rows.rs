@@ -211,6 +211,7 @@ pub(super) struct StateInsert {
     pub(super) attempts: i32,
     pub(super) due_at: Option<i64>,
     pub(super) owner: Option<i64>,
+    pub(super) size: i32,
 }
 
 /// What a batch of events says about a user or an entity. `included_in` is 0 where it was only named.

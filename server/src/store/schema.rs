@@ -64,6 +64,7 @@ diesel::table! {
         attempts -> Integer,
         due_at -> Nullable<BigInt>,
         owner -> Nullable<BigInt>,
+        size -> Integer,
     }
 }
 

@@ -129,7 +129,9 @@ pub trait TenantQueries {
     /// Replaces the settings and lets the push go on if the receiver had stopped it. Answers with the tenant.
     fn settings_put(&mut self, id: TenantId, settings: &str) -> Result<Tenant>;
     /// Stops the push for a reason that the receiver gave.
-    fn push_stop(&mut self, id: TenantId, reason: &str) -> Result<()>;
+    ///
+    /// Only if the settings are still those of this version: the answer may come from a URL that was replaced.
+    fn push_stop(&mut self, id: TenantId, version: i64, reason: &str) -> Result<()>;
     /// Stores a key.
     fn key_create(&mut self, key: &ApiKey, hash: &[u8]) -> Result<()>;
     /// All keys of a tenant, in the order of their creation.
@@ -210,6 +212,9 @@ pub enum Resource {
     Named,
 }
 
+/// Which user or entity, as it is stored.
+pub type ResourceKey = (i16, String);
+
 /// Reading notifications, and changing their flags.
 pub trait NotificationQueries {
     /// One page of a list.
@@ -229,6 +234,10 @@ pub trait NotificationQueries {
     fn oldest_received(&mut self, tenant: TenantId) -> Result<Option<Micros>>;
     /// Removes up to `limit` notifications that were received before a time, oldest first. Answers how many.
     fn expire(&mut self, tenant: TenantId, received_before: Micros, limit: i64) -> Result<i64>;
+    /// Up to `limit` users and entities that only expired notifications have named.
+    fn resources_expired(&mut self, tenant: TenantId, limit: i64) -> Result<Vec<ResourceKey>>;
+    /// Removes those of them that are still expired.
+    fn resources_remove(&mut self, tenant: TenantId, keys: &[ResourceKey]) -> Result<()>;
 }
 
 /// An idempotency key with the body that it stands for, both as hashes.
@@ -320,14 +329,24 @@ pub struct Report {
 pub trait DeliveryQueries {
     /// Records how leases ended; a report by a node that has lost the lease changes nothing. The tenants must be locked.
     fn report(&mut self, reports: &[Report], node: NodeId, now: Micros) -> Result<()>;
-    /// Leases up to `limit` due notifications to the node, those that are due longest first.
-    fn claim(&mut self, tenant: TenantId, node: NodeId, now: Micros, limit: i64) -> Result<Vec<StoredNotification>>;
+    /// Leases up to `limit` due notifications of up to `bytes` together to the node, those that are due longest first;
+    /// one at least, however large.
+    fn claim(
+        &mut self,
+        tenant: TenantId,
+        node: NodeId,
+        now: Micros,
+        limit: i64,
+        bytes: usize,
+    ) -> Result<Vec<StoredNotification>>;
     /// For each tenant with something pending that no node has: when the first is due.
     fn due(&mut self) -> Result<Vec<(TenantId, Micros)>>;
     /// Notes that the node is alive, by the database's clock. False: it wasn't known (any more); now it is.
     fn node_seen(&mut self, node: NodeId) -> Result<bool>;
     /// Forgets nodes that were silent for so long and frees their leases. Answers how many leases were freed.
     fn node_reap(&mut self, silence: Micros, now: Micros) -> Result<usize>;
+    /// Frees the leases of nodes that are not known. Answers how many.
+    fn node_free(&mut self, now: Micros) -> Result<usize>;
     /// Forgets the node and frees its leases.
     fn node_leave(&mut self, node: NodeId, now: Micros) -> Result<()>;
 }

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -22,6 +22,8 @@ use crate::telemetry::Metrics;
 const BATCH: usize = 256;
 /// The most commands that wait for a writer; more are refused with [`StoreError::Busy`].
 const QUEUE: usize = 8192;
+/// How long to wait before a lost database is tried again.
+const RECONNECT: Duration = Duration::from_millis(250);
 
 /// Answers the caller, once the fate of the transaction is known.
 pub(super) type Answer = Box<dyn FnOnce(Result<()>) + Send>;
@@ -123,8 +125,37 @@ impl Batch {
 
 impl Work {
     fn run(self, mut commands: mpsc::Receiver<Command>) {
-        let mut conn: Option<Box<dyn Queries>> = None;
         let mut lost_connection = false;
+        loop {
+            // At once after a loss, not with the next command: what was leased in a lost commit must not wait for one.
+            match (self.connect)().and_then(|fresh| self.recover(fresh, lost_connection)) {
+                Ok(mut conn) => {
+                    if !self.serve(conn.as_mut(), &mut commands) {
+                        return;
+                    }
+                    lost_connection = true;
+                }
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "no connection for writing");
+                    loop {
+                        match commands.try_recv() {
+                            Ok(command) => {
+                                let mut batch = Batch::default();
+                                batch.push(command);
+                                batch.fail(|| StoreError::Unavailable("no connection for writing".to_owned()));
+                            }
+                            Err(mpsc::error::TryRecvError::Empty) => break,
+                            Err(mpsc::error::TryRecvError::Disconnected) => return,
+                        }
+                    }
+                    std::thread::sleep(RECONNECT);
+                }
+            }
+        }
+    }
+
+    /// Writes what comes. True: the connection is lost; false: nothing more will come.
+    fn serve(&self, conn: &mut dyn Queries, commands: &mut mpsc::Receiver<Command>) -> bool {
         while let Some(first) = commands.blocking_recv() {
             let mut batch = Batch::default();
             batch.push(first);
@@ -132,23 +163,11 @@ impl Work {
                 let Ok(command) = commands.try_recv() else { break };
                 batch.push(command);
             }
-            if conn.is_none() {
-                match (self.connect)().and_then(|fresh| self.recover(fresh, lost_connection)) {
-                    Ok(fresh) => conn = Some(fresh),
-                    Err(error) => {
-                        tracing::warn!(error = %error, "no connection for writing");
-                        batch.fail(|| StoreError::Unavailable("no connection for writing".to_owned()));
-                        continue;
-                    }
-                }
-            }
-            if let Some(open) = &mut conn
-                && self.write(open.as_mut(), batch).is_err_and(|error| error.broke_connection())
-            {
-                conn = None;
-                lost_connection = true;
+            if self.write(conn, batch).is_err_and(|error| error.broke_connection()) {
+                return true;
             }
         }
+        false
     }
 
     /// After a connection was lost in a commit, nobody knows whether that commit took effect: notifications may be
@@ -201,7 +220,11 @@ impl Work {
                     }
                 }
                 if size > 1 && answers.is_empty() && !error.broke_connection() {
-                    return batch.parts().into_iter().try_for_each(|part| self.write(conn, part));
+                    let mut parts = batch.parts().into_iter();
+                    // One that fails has been answered and concerns nobody else, unless the connection is lost with it.
+                    let lost = parts.find_map(|part| self.write(conn, part).err().filter(StoreError::broke_connection));
+                    parts.for_each(|part| part.fail(|| StoreError::Unavailable("the connection was lost".to_owned())));
+                    return lost.map_or(Ok(()), Err);
                 }
                 tracing::error!(error = &error as &dyn std::error::Error, commands = size, "a transaction failed");
                 let text = "the transaction failed";

@@ -35,9 +35,9 @@ impl Measured {
     }
 }
 
-/// A histogram of microseconds, to three digits.
+/// A histogram of microseconds, to three digits; what takes longer than ten minutes counts as that.
 pub(crate) fn histogram() -> Histogram<u64> {
-    Histogram::new(3).expect("three significant digits are allowed")
+    Histogram::new_with_max(600_000_000, 3).expect("these bounds are allowed")
 }
 
 /// Microseconds since 1970.

@@ -138,6 +138,7 @@ impl<'a> Batch<'a> {
             attempts: 0,
             due_at,
             owner: owner.map(|node| node.0),
+            size: i32::try_from(content.size()).unwrap_or(i32::MAX),
         });
         for (kind, id, included) in &event.resources {
             let row = self.resources.entry((tenant_id, kind_number(*kind), id)).or_default();

@@ -62,15 +62,24 @@ impl DeliveryQueries for Conn {
         node: NodeId,
         now: Micros,
         limit: i64,
+        bytes: usize,
     ) -> Result<Vec<StoredNotification>> {
-        let sequences: Vec<i64> = states::table
+        let due: Vec<(i64, i32)> = states::table
             .filter(states::tenant_id.eq(tenant.0))
             .filter(sql::<Bool>("push_state = 1"))
             .filter(states::due_at.le(now))
             .order((states::due_at, states::sequence))
-            .select(states::sequence)
+            .select((states::sequence, states::size))
             .limit(limit)
             .load(self)?;
+        let mut room = bytes;
+        let fits = due.iter().enumerate().take_while(|(index, (_, size))| {
+            let size = usize::try_from(*size).unwrap_or(0);
+            let fits = *index == 0 || size <= room;
+            room = room.saturating_sub(size);
+            fits
+        });
+        let sequences: Vec<i64> = fits.map(|(_, (sequence, _))| *sequence).collect();
         if sequences.is_empty() {
             return Ok(Vec::new());
         }
@@ -119,6 +128,10 @@ impl DeliveryQueries for Conn {
             .returning(nodes::id)
             .get_results(self)?;
         if dead.is_empty() { Ok(0) } else { free_unowned(self, now) }
+    }
+
+    fn node_free(&mut self, now: Micros) -> Result<usize> {
+        free_unowned(self, now)
     }
 
     fn node_leave(&mut self, node: NodeId, now: Micros) -> Result<()> {

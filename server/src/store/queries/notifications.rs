@@ -10,7 +10,7 @@ use crate::rules::notification::{Micros, StoredNotification};
 use crate::store::rows::{ContentRow, PositionRow, StateRow, kind_number, push_number, stored};
 use crate::store::schema::{notifications, positions, resources, states};
 use crate::store::seam::{
-    NotificationQueries, PageQuery, Position, Resource, ResourceKind, Result, Seek, TenantId,
+    NotificationQueries, PageQuery, Position, Resource, ResourceKey, ResourceKind, Result, Seek, TenantId,
 };
 
 /// Both rows of a notification.
@@ -155,6 +155,25 @@ impl NotificationQueries for Conn {
         Ok((count, oldest))
     }
 
+    fn resources_expired(&mut self, tenant: TenantId, limit: i64) -> Result<Vec<ResourceKey>> {
+        let removed = positions::table.filter(positions::tenant_id.eq(tenant.0)).select(positions::removed_through);
+        let Some(removed): Option<i64> = removed.first(self).optional()? else { return Ok(Vec::new()) };
+        Ok(resources::table
+            .filter(resources::tenant_id.eq(tenant.0).and(resources::named_by.le(removed)))
+            .select((resources::kind, resources::id))
+            .limit(limit)
+            .load(self)?)
+    }
+
+    fn resources_remove(&mut self, tenant: TenantId, keys: &[ResourceKey]) -> Result<()> {
+        let removed = self.position(tenant)?.removed_through;
+        for (kind, id) in keys {
+            let key = resources::table.find((tenant.0, kind, id));
+            diesel::delete(key.filter(resources::named_by.le(removed))).execute(self)?;
+        }
+        Ok(())
+    }
+
     fn oldest_received(&mut self, tenant: TenantId) -> Result<Option<Micros>> {
         Ok(notifications::table
             .filter(notifications::tenant_id.eq(tenant.0))
@@ -189,10 +208,6 @@ impl NotificationQueries for Conn {
         diesel::delete(
             notifications::table
                 .filter(notifications::tenant_id.eq(tenant.0).and(notifications::sequence.le(through))),
-        )
-        .execute(self)?;
-        diesel::delete(
-            resources::table.filter(resources::tenant_id.eq(tenant.0).and(resources::named_by.le(through))),
         )
         .execute(self)?;
         diesel::update(positions::table.filter(positions::tenant_id.eq(tenant.0)))

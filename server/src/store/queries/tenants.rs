@@ -100,7 +100,14 @@ impl TenantQueries for Conn {
             diesel::delete(old).execute(self)?;
             return Ok(false);
         }
-        diesel::delete(resources::table.filter(resources::tenant_id.eq(id.0))).execute(self)?;
+        let some = resources::table.filter(resources::tenant_id.eq(id.0)).select((resources::kind, resources::id));
+        let some: Vec<(i16, String)> = some.limit(limit).load(self)?;
+        if !some.is_empty() {
+            for (kind, key) in some {
+                diesel::delete(resources::table.find((id.0, kind, key))).execute(self)?;
+            }
+            return Ok(false);
+        }
         diesel::delete(tenants::table.filter(tenants::id.eq(id.0))).execute(self)?;
         Ok(true)
     }
@@ -121,14 +128,16 @@ impl TenantQueries for Conn {
         Ok(tenant)
     }
 
-    fn push_stop(&mut self, id: TenantId, reason: &str) -> Result<()> {
-        let version: i64 = diesel::update(tenants::table.filter(tenants::id.eq(id.0)))
-            .set((tenants::version.eq(tenants::version + 1), tenants::push_stopped.eq(Some(reason))))
-            .returning(tenants::version)
-            .get_result(self)?;
-        diesel::update(positions::table.filter(positions::tenant_id.eq(id.0)))
-            .set(positions::version.eq(version))
+    fn push_stop(&mut self, id: TenantId, version: i64, reason: &str) -> Result<()> {
+        let same = tenants::table.filter(tenants::id.eq(id.0).and(tenants::version.eq(version)));
+        let stopped = diesel::update(same)
+            .set((tenants::version.eq(version + 1), tenants::push_stopped.eq(Some(reason))))
             .execute(self)?;
+        if stopped > 0 {
+            diesel::update(positions::table.filter(positions::tenant_id.eq(id.0)))
+                .set(positions::version.eq(version + 1))
+                .execute(self)?;
+        }
         Ok(())
     }
 
