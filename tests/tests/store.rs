@@ -1,4 +1,5 @@
 //! The store's conformance suite: the same promises on both databases.
+#![expect(clippy::unwrap_used, reason = "in a test a failure is a panic")]
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -72,8 +72,11 @@ impl AppendQueries for Conn {
     }
 }
 
+/// Tenant and key, and what stands under them: the sequence and the body's hash.
+type Keys = HashMap<(i64, [u8; 16]), (i64, [u8; 16])>;
+
 /// What is stored already under the idempotency keys of these events.
-fn stored_keys(conn: &mut Conn, events: &[&Append]) -> Result<HashMap<(i64, [u8; 16]), (i64, [u8; 16])>> {
+fn stored_keys(conn: &mut Conn, events: &[&Append]) -> Result<Keys> {
     let mut keys: HashMap<i64, Vec<&[u8]>> = HashMap::new();
     for event in events {
         if let Some(idempotency) = &event.idempotency {
@@ -82,11 +85,11 @@ fn stored_keys(conn: &mut Conn, events: &[&Append]) -> Result<HashMap<(i64, [u8;
     }
     let mut known = HashMap::new();
     for (tenant, keys) in keys {
-        let rows: Vec<(Option<Vec<u8>>, i64, Option<Vec<u8>>)> = notifications::table
+        let rows = notifications::table
             .filter(notifications::tenant_id.eq(tenant))
             .filter(notifications::idempotency_key.eq_any(keys))
             .select((notifications::idempotency_key, notifications::sequence, notifications::body_hash))
-            .load(conn)?;
+            .load::<(Option<Vec<u8>>, i64, Option<Vec<u8>>)>(conn)?;
         for (key, sequence, body) in rows {
             if let (Some(Ok(key)), Some(Ok(body))) = (key.map(TryInto::try_into), body.map(TryInto::try_into)) {
                 known.insert((tenant, key), (sequence, body));
