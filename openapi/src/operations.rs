@@ -23,7 +23,10 @@ pub struct OperationsDocument {
 #[derive(Clone, Debug, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(tag = "op", rename_all = "lowercase")]
-#[expect(clippy::large_enum_variant, reason = "operations live as long as one request; a box would only be in the way")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "operations live as long as one request; a box would only be in the way"
+)]
 pub enum Operation {
     /// Posts an event. Needs the role `producer`.
     Add {

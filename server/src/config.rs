@@ -17,7 +17,11 @@ const LEAST_KEY: usize = 24;
 
 /// The command line.
 #[derive(Parser)]
-#[command(name = "tidings-server", version, about = "Keeps every notification, pushes it, and lets the receiver catch up")]
+#[command(
+    name = "tidings-server",
+    version,
+    about = "Keeps every notification, pushes it, and lets the receiver catch up"
+)]
 pub struct CommandLine {
     /// What is configured.
     #[command(flatten)]
@@ -179,7 +183,8 @@ pub enum ConfigError {
 fn read(path: &Path) -> Result<Options, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|error| ConfigError::File(path.to_owned(), error))?;
     // The message alone: the whole error would show the line, which may hold a secret.
-    toml::from_str(&text).map_err(|error| ConfigError::Toml { file: path.to_owned(), reason: error.message().to_owned() })
+    toml::from_str(&text)
+        .map_err(|error| ConfigError::Toml { file: path.to_owned(), reason: error.message().to_owned() })
 }
 
 impl Config {
@@ -189,10 +194,13 @@ impl Config {
     /// What can't be used, and why.
     pub fn new(flags: Options) -> Result<Self, ConfigError> {
         let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
-        let url = flags.database_url.or(file.database_url).unwrap_or_else(|| "sqlite:./tidings.db".to_owned());
+        let url =
+            flags.database_url.or(file.database_url).unwrap_or_else(|| "sqlite:./tidings.db".to_owned());
         let listen = flags.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
         let operator_key = flags.operator_key.or(file.operator_key);
-        if !listen.ip().is_loopback() && operator_key.as_ref().is_none_or(|key| key.chars().count() < LEAST_KEY) {
+        if !listen.ip().is_loopback()
+            && operator_key.as_ref().is_none_or(|key| key.chars().count() < LEAST_KEY)
+        {
             return Err(ConfigError::OperatorKey(listen));
         }
         let public_url = flags.public_url.or(file.public_url).map(public_url).transpose()?;
@@ -222,7 +230,11 @@ impl Config {
 
 fn public_url(text: String) -> Result<String, ConfigError> {
     match url::Url::parse(&text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none() => {
+        Ok(url)
+            if matches!(url.scheme(), "http" | "https")
+                && url.query().is_none()
+                && url.fragment().is_none() =>
+        {
             Ok(text.trim_end_matches('/').to_owned())
         }
         _ => Err(ConfigError::PublicUrl(text)),

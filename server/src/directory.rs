@@ -156,7 +156,8 @@ impl Directory {
         }
         let read_at = Instant::now();
         let Some(key) = self.store.read(move |conn| conn.key_find(&hash)).await? else { return Ok(None) };
-        let role = [Role::Producer, Role::Consumer, Role::Admin].into_iter().find(|role| role.as_str() == key.role);
+        let role =
+            [Role::Producer, Role::Consumer, Role::Admin].into_iter().find(|role| role.as_str() == key.role);
         let Some(role) = role else { return Ok(None) };
         let principal = Principal { tenant: key.tenant, role };
         self.note_use(key).await;
@@ -168,7 +169,8 @@ impl Directory {
     async fn note_use(&self, key: ApiKey) {
         let now = chrono::Utc::now().timestamp_micros();
         if key.last_used_at.is_none_or(|last| now - last > 60_000_000) {
-            let noted = self.store.write(Some(key.tenant), move |conn| conn.key_used(key.tenant, &key.id, now)).await;
+            let noted =
+                self.store.write(Some(key.tenant), move |conn| conn.key_used(key.tenant, &key.id, now)).await;
             if let Err(error) = noted {
                 tracing::debug!(%error, "the use of a key was not noted");
             }

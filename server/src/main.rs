@@ -128,7 +128,11 @@ fn key(config: &Config, command: KeyCommand) -> Result<(), Box<dyn Error>> {
         }),
         KeyCommand::Delete { tenant, key } => with_database(config, |conn| {
             let tenant = find(conn, &tenant)?;
-            if conn.key_delete(tenant.id, &key)? { Ok(()) } else { Err(format!("there is no key {key}").into()) }
+            if conn.key_delete(tenant.id, &key)? {
+                Ok(())
+            } else {
+                Err(format!("there is no key {key}").into())
+            }
         }),
     }
 }

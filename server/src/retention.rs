@@ -22,7 +22,12 @@ const TENANTS: i64 = 500;
 const MICROS_A_DAY: i64 = 86_400_000_000;
 
 /// Sweeps until the server stops.
-pub async fn run(store: Store, directory: Arc<Directory>, metrics: Arc<Metrics>, mut stopping: watch::Receiver<bool>) {
+pub async fn run(
+    store: Store,
+    directory: Arc<Directory>,
+    metrics: Arc<Metrics>,
+    mut stopping: watch::Receiver<bool>,
+) {
     loop {
         match sweep(&store, &directory, chrono::Utc::now().timestamp_micros(), &stopping).await {
             Ok(0) => {}
@@ -30,7 +35,9 @@ pub async fn run(store: Store, directory: Arc<Directory>, metrics: Arc<Metrics>,
                 metrics.expired(removed.unsigned_abs());
                 tracing::info!(notifications = removed, "removed what has expired");
             }
-            Err(error) => tracing::warn!(%error, "what has expired could not be removed; it will be tried again"),
+            Err(error) => {
+                tracing::warn!(%error, "what has expired could not be removed; it will be tried again")
+            }
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
@@ -51,7 +58,9 @@ pub async fn sweep(
 ) -> Result<i64, StoreError> {
     let mut removed = 0;
     for tenant in store.read(|conn| conn.tenant_deleted_list()).await? {
-        while !*stopping.borrow() && !store.write(Some(tenant), move |conn| conn.tenant_sweep(tenant, BATCH)).await? {
+        while !*stopping.borrow()
+            && !store.write(Some(tenant), move |conn| conn.tenant_sweep(tenant, BATCH)).await?
+        {
             tokio::task::yield_now().await;
         }
     }
@@ -82,7 +91,8 @@ async fn expire(
         return Ok(0);
     }
     while !*stopping.borrow() {
-        let batch = store.write(Some(tenant), move |conn| conn.expire(tenant, received_before, BATCH)).await?;
+        let batch =
+            store.write(Some(tenant), move |conn| conn.expire(tenant, received_before, BATCH)).await?;
         removed += batch;
         if batch < BATCH {
             break;

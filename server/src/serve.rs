@@ -87,7 +87,8 @@ pub fn vault(config: &Config) -> Result<Vault, ServeError> {
         // Written whole under another name first: a start that is interrupted leaves no half a key behind, and of two
         // at once only one sets it.
         let whole = format!("{path}.{}", std::process::id());
-        let written = write_private(&whole, Vault::new_key().as_bytes()).and_then(|()| std::fs::hard_link(&whole, &path));
+        let written = write_private(&whole, Vault::new_key().as_bytes())
+            .and_then(|()| std::fs::hard_link(&whole, &path));
         let _ = std::fs::remove_file(&whole);
         match written {
             Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(error)),

@@ -56,10 +56,20 @@ impl Default for Metrics {
         to.register("push_attempts", "Attempts to push, by result", metrics.attempts.clone());
         let attempt = metrics.attempt_seconds.clone();
         to.register_with_unit("push_attempt", "Duration of an attempt", Unit::Seconds, attempt);
-        to.register_with_unit("commit", "Duration of a commit", Unit::Seconds, metrics.commit_seconds.clone());
+        to.register_with_unit(
+            "commit",
+            "Duration of a commit",
+            Unit::Seconds,
+            metrics.commit_seconds.clone(),
+        );
         to.register("commit_commands", "Commands in a commit", metrics.commit_commands.clone());
         let bytes = metrics.lane_bytes.clone();
-        to.register_with_unit("lanes", "Notifications in memory on their way to a receiver", Unit::Bytes, bytes);
+        to.register_with_unit(
+            "lanes",
+            "Notifications in memory on their way to a receiver",
+            Unit::Bytes,
+            bytes,
+        );
         to.register("expired", "Notifications removed by retention", metrics.expired.clone());
         metrics
     }

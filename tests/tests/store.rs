@@ -9,7 +9,8 @@ use tidings_api::notification::Flags;
 use tidings_server::rules::notification::{Content, PushProgress, StoredNotification};
 use tidings_server::store::error::StoreError;
 use tidings_server::store::seam::{
-    Append, Appended, Filter, Idempotency, NewTenant, Outcome, PageQuery, Report, Resource, ResourceKind, Seek, TenantId,
+    Append, Appended, Filter, Idempotency, NewTenant, Outcome, PageQuery, Report, Resource, ResourceKind,
+    Seek, TenantId,
 };
 use tidings_server::store::{Leased, Opened, Store};
 use tidings_server::telemetry::Metrics;
@@ -79,7 +80,7 @@ fn everything(ascending: bool) -> PageQuery {
 }
 
 async fn page(store: &Store, tenant: TenantId, query: PageQuery) -> Vec<StoredNotification> {
-    store.read(move |conn| conn.notification_page(tenant, &query)).await.unwrap()
+    store.read(move |conn| conn.notification_page(tenant, &query)).await.unwrap().0
 }
 
 async fn sequences(store: &Store, tenant: TenantId, query: PageQuery) -> Vec<i64> {
@@ -352,6 +353,26 @@ on_both! {
                     }
                 }
             }
+        });
+    }
+
+    fn a_page_of_large_notifications_is_cut_and_says_so(db) {
+        block_on(async {
+            let node = open(&db);
+            let a = tenant(&node.store, "a").await;
+            for _ in 0..3 {
+                let content = Content { extra: format!(r#""data":{{"x":"{}"}}"#, "x".repeat(9 << 20)), ..content("close", 1) };
+                node.store.append(event(a, content)).await.unwrap();
+            }
+            for (after, expected) in [(0, (vec![1], true)), (1, (vec![2], true)), (2, (vec![3], false))] {
+                let query = PageQuery { seek: Seek::Sequence(Some(after)), ..everything(true) };
+                let (page, cut) = node.store.read(move |conn| conn.notification_page(a, &query)).await.unwrap();
+                assert_eq!((page.iter().map(|n| n.sequence).collect::<Vec<_>>(), cut), expected);
+            }
+            assert_eq!(get(&node.store, a, 3).await.sequence, 3, "the connection is fit for use after a page was cut");
+            let id = node.store.node();
+            let claimed = node.store.write(Some(a), move |conn| conn.claim(a, id, 9, 100, 20 << 20)).await.unwrap();
+            assert_eq!(claimed.len(), 2, "claims keep to their bytes as well");
         });
     }
 

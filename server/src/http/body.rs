@@ -306,7 +306,10 @@ fn check(bytes: &[u8], free: bool) -> Result<(), Error> {
         }
         Some(Found::List) => {
             let value = serde_json::from_slice(bytes).unwrap_or_default();
-            Error::value(list(&value, Place::Object).unwrap_or_default(), "invalid type: a list, which can't stand here")
+            Error::value(
+                list(&value, Place::Object).unwrap_or_default(),
+                "invalid type: a list, which can't stand here",
+            )
         }
         Some(Found::Twice) => Error::new(ErrorCode::InvalidJson, "a member stands twice in the same object"),
         None => Error::new(ErrorCode::InvalidJson, error.to_string()),
@@ -335,9 +338,9 @@ fn nul(value: &Value) -> Option<String> {
 fn list(value: &Value, place: Place) -> Option<String> {
     match value {
         Value::Array(_) if place != Place::Anything => Some(String::new()),
-        Value::Object(members) => members
-            .iter()
-            .find_map(|(name, value)| list(value, place.of(name)).map(|rest| format!("/{}{rest}", escape(name)))),
+        Value::Object(members) => members.iter().find_map(|(name, value)| {
+            list(value, place.of(name)).map(|rest| format!("/{}{rest}", escape(name)))
+        }),
         _ => None,
     }
 }
@@ -495,7 +498,10 @@ mod tests {
             ("[]", ""),
             (r#"{"data":[]}"#, "/data"),
             (r#"{"data":{"attributes":["close"]}}"#, "/data/attributes"),
-            (r#"{"data":{"relationships":{"entity":{"data":["entity","1"]}}}}"#, "/data/relationships/entity/data"),
+            (
+                r#"{"data":{"relationships":{"entity":{"data":["entity","1"]}}}}"#,
+                "/data/relationships/entity/data",
+            ),
         ] {
             let error = check(body.as_bytes(), false).unwrap_err();
             assert_eq!((error.object().code, pointer(&error)), (ErrorCode::InvalidValue, expected), "{body}");

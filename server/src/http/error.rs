@@ -35,9 +35,7 @@ impl Error {
 
     /// A header whose value can't be used.
     pub(super) fn header(name: &str, detail: impl Into<String>) -> Self {
-        let mut error = Error::new(ErrorCode::InvalidHeader, detail);
-        error.object.source = Some(ErrorSource::Header(name.to_owned()));
-        error
+        Error::new(ErrorCode::InvalidHeader, detail).of_header(name)
     }
 
     /// No key, or none that counts.
@@ -84,6 +82,12 @@ impl Error {
     /// Names the query parameter.
     pub(super) fn of_parameter(mut self, name: &str) -> Self {
         self.object.source = Some(ErrorSource::Parameter(name.to_owned()));
+        self
+    }
+
+    /// Names the request header.
+    pub(super) fn of_header(mut self, name: &str) -> Self {
+        self.object.source = Some(ErrorSource::Header(name.to_owned()));
         self
     }
 

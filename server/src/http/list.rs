@@ -165,7 +165,8 @@ impl List {
         match &self.paging {
             Paging::Offset => {
                 let offset = self.query.offset;
-                let next = Some(offset + self.size).filter(|next| more && *next <= MAX_OFFSET);
+                let shown = i64::try_from(page.len()).unwrap_or(self.size);
+                let next = Some(offset + shown).filter(|next| more && *next <= MAX_OFFSET);
                 let prev = Some((offset - self.size).max(0)).filter(|_| offset > 0);
                 let to = |offset: i64| link("page[offset]", &offset.to_string());
                 PageFrame { this, first: to(0), prev: prev.map(to), next: next.map(to), after: None }

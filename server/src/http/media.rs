@@ -55,7 +55,8 @@ fn split(text: &str, separator: u8) -> Vec<&str> {
 /// # Errors
 /// 415 when it isn't.
 pub(super) fn check_body(headers: &HeaderMap, atomic: bool) -> Result<(), Error> {
-    let refuse = |detail: String| Err(Error::new(ErrorCode::UnsupportedMediaType, detail));
+    let refuse =
+        |detail: String| Err(Error::new(ErrorCode::UnsupportedMediaType, detail).of_header("Content-Type"));
     if let Some(encoding) = headers.get(header::CONTENT_ENCODING)
         && !encoding.as_bytes().eq_ignore_ascii_case(b"identity")
     {
@@ -118,7 +119,8 @@ pub(super) fn check_accept(headers: &HeaderMap) -> Result<(), Error> {
     if !any || plain || (other && !jsonapi) {
         return Ok(());
     }
-    Err(Error::new(ErrorCode::NotAcceptable, format!("answers are written as {MEDIA_TYPE}")))
+    Err(Error::new(ErrorCode::NotAcceptable, format!("answers are written as {MEDIA_TYPE}"))
+        .of_header("Accept"))
 }
 
 #[cfg(test)]

@@ -113,7 +113,11 @@ pub(super) async fn post_notification(
             Appended::Conflict => {
                 state.metrics.event("conflict");
                 let detail = "the idempotency key was used before, with another body";
-                return Err(Error::new(ErrorCode::IdempotencyConflict, detail));
+                let error = Error::new(ErrorCode::IdempotencyConflict, detail);
+                return Err(match event.id {
+                    Some(_) => error.at("/data/attributes/eventId"),
+                    None => error.of_header("Idempotency-Key"),
+                });
             }
             Appended::Stale => state.directory.forget(),
             Appended::NoTenant => return Err(Error::unauthenticated()),

@@ -37,10 +37,10 @@ pub(super) struct Page {
 pub(super) async fn fetch(store: &Store, tenant: TenantId, list: &Arc<List>) -> Result<Page, Error> {
     let list = list.clone();
     let read = store.list(move |conn| {
-        let mut notifications = conn.notification_page(tenant, list.query())?;
-        let more = list.arrange(&mut notifications);
+        let (mut notifications, cut) = conn.notification_page(tenant, list.query())?;
+        let more = list.arrange(&mut notifications) || cut;
         let probed = match list.probe(&notifications) {
-            Some(query) => !conn.notification_page(tenant, &query)?.is_empty(),
+            Some(query) => !conn.notification_page(tenant, &query)?.0.is_empty(),
             None => false,
         };
         // After the page was read: what it lacks, because it has just been removed, is removed by now.

@@ -74,7 +74,8 @@ impl Attempts {
         let Some(Ok(url)) = push.url.as_deref().map(PushUrl::parse) else { return Verdict::Inactive };
         let (headers, body) = self.request(&entry, notification);
         let loopback_too = self.demo_loopback && entry.tenant.may_reach_loopback;
-        let attempt = self.sender.send(Outgoing { url: &url, headers, body, deadline: DEADLINE, loopback_too }).await;
+        let attempt =
+            self.sender.send(Outgoing { url: &url, headers, body, deadline: DEADLINE, loopback_too }).await;
         let (result, verdict) = match attempt.outcome {
             Ok(answer) if (200..300).contains(&answer.status) => {
                 ("accepted", Verdict::Delivered { dismiss: push.auto_dismiss })
@@ -112,9 +113,14 @@ impl Attempts {
         headers.insert("tidings-sequence", HeaderValue::from(notification.sequence));
         headers.insert("tidings-attempt", HeaderValue::from(notification.state.attempts + 1));
         headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
-        let secret = push.signing_secret.as_ref().and_then(|secret| SigningSecret::parse(secret.reveal()).ok());
+        let secret =
+            push.signing_secret.as_ref().and_then(|secret| SigningSecret::parse(secret.reveal()).ok());
         if let Some(secret) = secret {
-            set(&mut headers, HeaderName::from_static("webhook-signature"), &secret.sign(&id, timestamp, &body));
+            set(
+                &mut headers,
+                HeaderName::from_static("webhook-signature"),
+                &secret.sign(&id, timestamp, &body),
+            );
         }
         set(&mut headers, HeaderName::from_static("webhook-id"), &id);
         if let Some((name, value)) = &push.header {

@@ -186,7 +186,10 @@ impl Thread {
                 self.hand_back_everything();
             }
             self.flush();
-            if self.is_stopping() && self.reporting == 0 && self.lanes.values().all(|queue| queue.lane.in_flight() == 0) {
+            if self.is_stopping()
+                && self.reporting == 0
+                && self.lanes.values().all(|queue| queue.lane.in_flight() == 0)
+            {
                 return;
             }
         }
@@ -290,7 +293,11 @@ impl Thread {
                     lane.failed(at, *asked);
                 }
                 if lane.is_down() && !was_down {
-                    tracing::warn!(tenant = entry.tenant.public_id, why, "the receiver is down; it will be probed");
+                    tracing::warn!(
+                        tenant = entry.tenant.public_id,
+                        why,
+                        "the receiver is down; it will be probed"
+                    );
                 }
                 let chance = f64::from(u32::from_be_bytes(crate::secrets::random())) / f64::from(u32::MAX);
                 match retry::delay(&entry.settings.push.retry, attempts, chance, *asked) {
@@ -369,7 +376,9 @@ impl Thread {
         let (store, attempts) = (self.store.clone(), self.attempts.clone());
         tokio::task::spawn_local(async move {
             let reason = "the receiver answered 410 Gone";
-            if let Err(error) = store.write(Some(tenant), move |conn| conn.push_stop(tenant, version, reason)).await {
+            if let Err(error) =
+                store.write(Some(tenant), move |conn| conn.push_stop(tenant, version, reason)).await
+            {
                 // The next attempt will be answered 410 again.
                 tracing::warn!(%error, "a push could not be stopped");
             }

@@ -27,7 +27,8 @@ pub async fn join(store: &Store) -> Result<(), StoreError> {
     let (node, shared) = (store.node(), store.is_shared());
     store
         .write(None, move |conn| {
-            let silence = if shared { i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX) } else { i64::MIN };
+            let silence =
+                if shared { i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX) } else { i64::MIN };
             let freed = conn.node_reap(silence, now())? + conn.node_free(now())?;
             if freed > 0 {
                 tracing::info!(notifications = freed, "taken over from a server that has died");

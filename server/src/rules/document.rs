@@ -9,12 +9,27 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use tidings_api::notification::PushStatus;
+
 use super::notification::{Micros, StoredNotification};
 
 /// What may stand in a path segment as it is (RFC 3986, `pchar`).
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
-    .remove(b'-').remove(b'.').remove(b'_').remove(b'~').remove(b':').remove(b'@').remove(b'!').remove(b'$')
-    .remove(b'\'').remove(b'(').remove(b')').remove(b'*').remove(b',').remove(b';').remove(b'=');
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~')
+    .remove(b':')
+    .remove(b'@')
+    .remove(b'!')
+    .remove(b'$')
+    .remove(b'\'')
+    .remove(b'(')
+    .remove(b')')
+    .remove(b'*')
+    .remove(b',')
+    .remove(b';')
+    .remove(b'=');
 
 /// An id as a path segment.
 pub fn segment(id: &str) -> impl std::fmt::Display + '_ {
@@ -59,7 +74,9 @@ impl Shape {
     fn includes(&self, notification: &StoredNotification, kind: &str, id: &str) -> bool {
         self.include.as_ref().is_none_or(|include| {
             include.iter().any(|related| match related {
-                Related::CreatedBy => kind == "user" && notification.content.created_by.as_deref() == Some(id),
+                Related::CreatedBy => {
+                    kind == "user" && notification.content.created_by.as_deref() == Some(id)
+                }
                 Related::Entity => kind == "entity" && notification.content.entity.as_deref() == Some(id),
             })
         })
@@ -202,8 +219,10 @@ impl Writer<'_> {
         }
         out.extend_from_slice(b"},\"relationships\":{");
         let start = out.len();
-        let related =
-            [("createdBy", "user", "users", &content.created_by), ("entity", "entity", "entities", &content.entity)];
+        let related = [
+            ("createdBy", "user", "users", &content.created_by),
+            ("entity", "entity", "entities", &content.entity),
+        ];
         for (name, kind, path, id) in related {
             let Some(id) = id.as_ref().filter(|_| self.shape.shows(name)) else { continue };
             if out.len() > start {
@@ -223,13 +242,16 @@ impl Writer<'_> {
         if let Some(push_is_active) = self.push_is_active {
             out.extend_from_slice(b",\"meta\":{\"receivedAt\":");
             time(out, content.received_at);
-            let push = serde_json::json!({
-                "state": state.push.state(push_is_active),
-                "attempts": state.attempts,
-                "nextAttemptAt": state.next_attempt_at.filter(|_| push_is_active).map(rfc3339),
-            });
             member(out, "push");
-            out.extend_from_slice(push.to_string().as_bytes());
+            let push = PushStatus {
+                state: state.push.state(push_is_active),
+                attempts: state.attempts,
+                next_attempt_at: state
+                    .next_attempt_at
+                    .filter(|_| push_is_active)
+                    .and_then(chrono::DateTime::from_timestamp_micros),
+            };
+            serde_json::to_writer(&mut *out, &push).expect("a status is always written to memory");
             out.push(b'}');
         }
         out.push(b'}');
@@ -239,8 +261,11 @@ impl Writer<'_> {
     fn included(&self, out: &mut Vec<u8>, notifications: &[StoredNotification]) {
         let mut order: Vec<(&str, String)> = Vec::new();
         let mut newest: HashMap<(String, String), (i64, usize)> = HashMap::new();
-        for notification in notifications.iter().filter(|notification| !notification.content.included.is_empty()) {
-            let raw: Vec<&RawValue> = serde_json::from_str(&notification.content.included).unwrap_or_default();
+        for notification in
+            notifications.iter().filter(|notification| !notification.content.included.is_empty())
+        {
+            let raw: Vec<&RawValue> =
+                serde_json::from_str(&notification.content.included).unwrap_or_default();
             for raw in raw {
                 let Ok(head) = serde_json::from_str::<Included<'_>>(raw.get()) else { continue };
                 if !self.shape.includes(notification, &head.r#type, &head.id) {
@@ -319,7 +344,10 @@ fn members(object: &str) -> Vec<(String, &RawValue)> {
                 fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                     f.write_str("an object")
                 }
-                fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                fn visit_map<A: serde::de::MapAccess<'de>>(
+                    self,
+                    mut map: A,
+                ) -> Result<Self::Value, A::Error> {
                     let mut members = Vec::new();
                     while let Some(entry) = map.next_entry()? {
                         members.push(entry);
@@ -397,7 +425,10 @@ mod tests {
         let shape = Shape::default();
         let writer = Writer { base: "http://h/api", shape: &shape, push_is_active: Some(true) };
         let text = writer.document(&notification(519, "ann"));
-        assert!(String::from_utf8(text.clone()).unwrap().contains("12345678901234567890123"), "numbers pass through");
+        assert!(
+            String::from_utf8(text.clone()).unwrap().contains("12345678901234567890123"),
+            "numbers pass through"
+        );
         let typed: NotificationDocument = serde_json::from_slice(&text).unwrap();
         assert_eq!(typed.data.id.get(), 519);
         assert_eq!(typed.data.attributes.comment.as_deref(), Some("a \"success\"\n"));
@@ -470,6 +501,10 @@ mod tests {
         assert_eq!(value["links"], json!({"self": "s", "first": "f", "prev": null, "next": "n"}));
         let offset = PageFrame { after: None, ..frame };
         let value: Value = serde_json::from_slice(&writer.page(&[], &offset)).unwrap();
-        assert_eq!(value["links"], json!({"self": "s", "first": "f", "next": "n"}), "offset paging leaves links out");
+        assert_eq!(
+            value["links"],
+            json!({"self": "s", "first": "f", "next": "n"}),
+            "offset paging leaves links out"
+        );
     }
 }

@@ -26,7 +26,9 @@ mod tests {
 
     #[test]
     fn the_setting_that_excludes_an_event_is_named() {
-        let settings = |json: &str| resolve(&serde_json::from_str(json).unwrap(), |_| Err("there is no secret")).unwrap();
+        let settings = |json: &str| {
+            resolve(&serde_json::from_str(json).unwrap(), |_| Err("there is no secret")).unwrap()
+        };
         let close = "close".parse().unwrap();
         assert_eq!(select(&settings("{}"), &close), Ok(()));
         assert_eq!(select(&settings(r#"{"enabled":false}"#), &close), Err(NotStoredReason::Disabled));

@@ -65,12 +65,17 @@ pub fn resolve<E>(set: &SettingsPatch, open: impl Fn(&str) -> Result<Secret, E>)
         (AuthenticationKind::Header, Some(name), Some(value)) => Some((name, open(value)?)),
         _ => None,
     };
-    let signing_secret = push.signing.and_then(|signing| signing.secret).map(|secret| open(&secret)).transpose()?;
+    let signing_secret =
+        push.signing.and_then(|signing| signing.secret).map(|secret| open(&secret)).transpose()?;
     let retry = push.retry.unwrap_or_default();
     let default = default_retry();
     Ok(Settings {
         enabled: set.enabled.unwrap_or(true),
-        types: set.selection.as_ref().and_then(|s| s.types.clone()).unwrap_or_else(|| vec![TypeSelector::All]),
+        types: set
+            .selection
+            .as_ref()
+            .and_then(|s| s.types.clone())
+            .unwrap_or_else(|| vec![TypeSelector::All]),
         retention_days: set.retention.as_ref().and_then(|r| r.days).unwrap_or(180),
         push: Push {
             url: push.url,
@@ -126,7 +131,8 @@ pub fn change(stored: &str, mut change: Value, seal: impl Fn(&str) -> String) ->
             *value = Value::String(seal(text));
         }
     }
-    let mut merged: Value = serde_json::from_str(stored).unwrap_or_else(|_| Value::Object(Default::default()));
+    let mut merged: Value =
+        serde_json::from_str(stored).unwrap_or_else(|_| Value::Object(Default::default()));
     merge(&mut merged, change);
     let set: SettingsPatch = match serde_json::from_value(merged) {
         Ok(set) => set,
@@ -185,17 +191,32 @@ fn check_authentication(push: &PushPatch) -> Result<(), Refused> {
         let Ok(header) = name.parse::<HeaderName>() else {
             return refused("/push/authentication/name", "it is not the name of an HTTP header");
         };
-        let reserved = ["host", "content-length", "content-type", "transfer-encoding", "connection", "upgrade", "te",
-            "trailer", "keep-alive", "expect", "user-agent"];
+        let reserved = [
+            "host",
+            "content-length",
+            "content-type",
+            "transfer-encoding",
+            "connection",
+            "upgrade",
+            "te",
+            "trailer",
+            "keep-alive",
+            "expect",
+            "user-agent",
+        ];
         let header = header.as_str();
         if reserved.contains(&header) || header.starts_with("webhook-") || header.starts_with("tidings-") {
-            return refused("/push/authentication/name", format!("the header {header} is set by the server itself"));
+            return refused(
+                "/push/authentication/name",
+                format!("the header {header} is set by the server itself"),
+            );
         }
     }
     if authentication.kind == Some(AuthenticationKind::Header) {
-        for (pointer, member) in
-            [("/push/authentication/name", &authentication.name), ("/push/authentication/value", &authentication.value)]
-        {
+        for (pointer, member) in [
+            ("/push/authentication/name", &authentication.name),
+            ("/push/authentication/value", &authentication.value),
+        ] {
             if member.is_none() {
                 let detail = "the kind `header` needs a name and a value".to_owned();
                 return Err(Refused { code: ErrorCode::MissingMember, pointer, detail });
@@ -269,8 +290,14 @@ mod tests {
     #[test]
     fn a_refusal_names_the_member() {
         let cases = [
-            (json!({"push": {"authentication": {"kind": "header", "name": "X-A"}}}), "/push/authentication/value"),
-            (json!({"push": {"authentication": {"kind": "header", "value": "a"}}}), "/push/authentication/name"),
+            (
+                json!({"push": {"authentication": {"kind": "header", "name": "X-A"}}}),
+                "/push/authentication/value",
+            ),
+            (
+                json!({"push": {"authentication": {"kind": "header", "value": "a"}}}),
+                "/push/authentication/name",
+            ),
             (json!({"push": {"authentication": {"name": "a b"}}}), "/push/authentication/name"),
             (json!({"push": {"authentication": {"name": "Webhook-Id"}}}), "/push/authentication/name"),
             (json!({"push": {"authentication": {"name": "Host"}}}), "/push/authentication/name"),

@@ -29,12 +29,16 @@ impl FromStr for DatabaseUrl {
             "sqlite" => {
                 let path = rest.strip_prefix("//").unwrap_or(rest);
                 if path.is_empty() || path == ":memory:" {
-                    return Err(StoreError::Url("sqlite: needs the path of a file, as in sqlite:./tidings.db".into()));
+                    return Err(StoreError::Url(
+                        "sqlite: needs the path of a file, as in sqlite:./tidings.db".into(),
+                    ));
                 }
                 Ok(DatabaseUrl::Sqlite(path.to_owned()))
             }
             "postgres" | "postgresql" => Ok(DatabaseUrl::Postgres(url.to_owned())),
-            other => Err(StoreError::Url(format!("its scheme is {other:?}; known are sqlite: and postgres://"))),
+            other => {
+                Err(StoreError::Url(format!("its scheme is {other:?}; known are sqlite: and postgres://")))
+            }
         }
     }
 }
@@ -169,7 +173,11 @@ mod tests {
 
     #[test]
     fn a_password_is_never_shown() {
-        for url in ["postgres://u:s3cret@h/db?sslmode=require", "postgres://h/db?password=s3cret", "postgres://[s3cret"] {
+        for url in [
+            "postgres://u:s3cret@h/db?sslmode=require",
+            "postgres://h/db?password=s3cret",
+            "postgres://[s3cret",
+        ] {
             let url: DatabaseUrl = url.parse().unwrap();
             assert!(!format!("{url} {url:?}").contains("s3cret"), "{url}");
         }

@@ -45,7 +45,9 @@ impl StoreError {
                 matches!(kind, DatabaseErrorKind::ClosedConnection | DatabaseErrorKind::UnableToSendCommand)
             }
             // A commit that fails on a lost connection is reported as a rollback that failed.
-            StoreError::Query(DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. })
+            StoreError::Query(
+                DieselError::BrokenTransactionManager | DieselError::RollbackErrorOnCommit { .. },
+            )
             | StoreError::Connect(_) => true,
             _ => false,
         }

@@ -41,7 +41,8 @@ fn run<DB: diesel::backend::Backend>(
     source: EmbeddedMigrations,
     names: &mut Vec<String>,
 ) -> Result<()> {
-    let run = conn.run_pending_migrations(source).map_err(|error| StoreError::Migration(error.to_string()))?;
+    let run =
+        conn.run_pending_migrations(source).map_err(|error| StoreError::Migration(error.to_string()))?;
     names.extend(run.iter().map(ToString::to_string));
     Ok(())
 }

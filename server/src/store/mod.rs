@@ -128,10 +128,11 @@ impl Store {
         run: impl FnOnce(&mut dyn Queries) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         // As many threads wait as there are connections: the rest waits here, where it costs nothing.
-        let permit = tokio::time::timeout(std::time::Duration::from_secs(5), self.permits.clone().acquire_owned())
-            .await
-            .map_err(|_| StoreError::Unavailable("all connections are busy".to_owned()))?
-            .map_err(|_| StoreError::Closed)?;
+        let permit =
+            tokio::time::timeout(std::time::Duration::from_secs(5), self.permits.clone().acquire_owned())
+                .await
+                .map_err(|_| StoreError::Unavailable("all connections are busy".to_owned()))?
+                .map_err(|_| StoreError::Closed)?;
         let readers = self.readers.clone();
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -176,7 +177,8 @@ impl Store {
         let count = self.writers.len() as u64;
         let mut answers = Vec::new();
         for (index, writer) in self.writers.iter().zip(0..).map(|(writer, index)| (index, writer)) {
-            let (mine, others) = reports.into_iter().partition(|report| report.tenant.number() % count == index);
+            let (mine, others) =
+                reports.into_iter().partition(|report| report.tenant.number() % count == index);
             reports = others;
             if !Vec::is_empty(&mine) {
                 let (reply, answer) = oneshot::channel();

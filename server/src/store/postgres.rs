@@ -22,7 +22,8 @@ mod queries;
 fn with_timeouts(url: &str) -> String {
     let Ok(mut parsed) = url::Url::parse(url) else { return url.to_owned() };
     let given: Vec<String> = parsed.query_pairs().map(|(name, _)| name.into_owned()).collect();
-    for (name, value) in [("connect_timeout", "5"), ("keepalives_idle", "10"), ("tcp_user_timeout", "10000")] {
+    for (name, value) in [("connect_timeout", "5"), ("keepalives_idle", "10"), ("tcp_user_timeout", "10000")]
+    {
         if !given.iter().any(|given| given == name) {
             parsed.query_pairs_mut().append_pair(name, value);
         }
@@ -77,6 +78,9 @@ mod dialect {
     use crate::rules::notification::Micros;
     use crate::store::rows::{NotificationInsert, PositionRow, ResourceRow, StateInsert};
     use crate::store::schema::positions;
+
+    /// How rows are read one after the other, without having all of them in memory first.
+    pub(super) type RowByRow = diesel::pg::PgRowByRowLoadingMode;
 
     fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
         rows.iter().map(value).collect()

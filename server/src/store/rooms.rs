@@ -62,7 +62,8 @@ impl Rooms {
         let mut inner = self.inner();
         let (count, room) = inner.left(tenant);
         // One waiting in the database goes before a new one: order is kept as well as can be without blocking.
-        if count == 0 || room < bytes || inner.closed.contains(&tenant) || inner.overflowed.contains(&tenant) {
+        if count == 0 || room < bytes || inner.closed.contains(&tenant) || inner.overflowed.contains(&tenant)
+        {
             inner.overflowed.insert(tenant);
             return false;
         }

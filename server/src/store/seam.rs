@@ -217,13 +217,21 @@ pub type ResourceKey = (i16, String);
 
 /// Reading notifications, and changing their flags.
 pub trait NotificationQueries {
-    /// One page of a list.
-    fn notification_page(&mut self, tenant: TenantId, page: &PageQuery) -> Result<Vec<StoredNotification>>;
+    /// One page of a list, and whether it was cut short because the notifications are large.
+    fn notification_page(
+        &mut self,
+        tenant: TenantId,
+        page: &PageQuery,
+    ) -> Result<(Vec<StoredNotification>, bool)>;
     /// One notification.
     fn notification_get(&mut self, tenant: TenantId, sequence: i64) -> Result<Option<StoredNotification>>;
     /// Changes flags. None: there is no such notification.
-    fn notification_update(&mut self, tenant: TenantId, sequence: i64, flags: Flags)
-    -> Result<Option<StoredNotification>>;
+    fn notification_update(
+        &mut self,
+        tenant: TenantId,
+        sequence: i64,
+        flags: Flags,
+    ) -> Result<Option<StoredNotification>>;
     /// A user or an entity.
     fn resource_get(&mut self, tenant: TenantId, kind: ResourceKind, id: &str) -> Result<Option<Resource>>;
     /// Where the tenant's list begins and ends.

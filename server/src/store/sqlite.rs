@@ -33,7 +33,9 @@ pub(super) fn connect(path: &str) -> Result<Conn> {
 
 /// Copies the database, as it is at one moment, to a new file.
 pub(super) fn backup(path: &str, file: &str) -> Result<()> {
-    diesel::sql_query("VACUUM INTO ?").bind::<diesel::sql_types::Text, _>(file).execute(&mut connect(path)?)?;
+    diesel::sql_query("VACUUM INTO ?")
+        .bind::<diesel::sql_types::Text, _>(file)
+        .execute(&mut connect(path)?)?;
     Ok(())
 }
 
@@ -68,6 +70,9 @@ mod dialect {
     use crate::rules::notification::Micros;
     use crate::store::rows::{NotificationInsert, PositionRow, ResourceRow, StateInsert};
     use crate::store::schema::{notifications, positions, states};
+
+    /// How rows are read one after the other.
+    pub(super) type RowByRow = diesel::connection::DefaultLoadingMode;
 
     /// A statement with a fixed text. Unlike diesel's own UPDATE and upsert it stays in the statement cache.
     struct Fixed<'a>(&'static str, &'a [Bind<'a>]);
@@ -115,7 +120,8 @@ mod dialect {
     pub(super) fn positions(conn: &mut Conn, tenants: &[i64]) -> Result<Vec<PositionRow>> {
         let mut rows = Vec::with_capacity(tenants.len());
         for tenant in tenants {
-            let row = positions::table.find(tenant).select(PositionRow::as_select()).first(conn).optional()?;
+            let row =
+                positions::table.find(tenant).select(PositionRow::as_select()).first(conn).optional()?;
             rows.extend(row);
         }
         Ok(rows)
@@ -156,14 +162,22 @@ mod dialect {
 
     pub(super) fn put_positions(conn: &mut Conn, positions: &[(i64, i64)]) -> Result<()> {
         for (tenant, last) in positions {
-            Fixed("UPDATE positions SET last_sequence = ? WHERE tenant_id = ?", &[Number(*last), Number(*tenant)]).execute(conn)?;
+            Fixed(
+                "UPDATE positions SET last_sequence = ? WHERE tenant_id = ?",
+                &[Number(*last), Number(*tenant)],
+            )
+            .execute(conn)?;
         }
         Ok(())
     }
 
     pub(super) fn put_success(conn: &mut Conn, tenants: &[i64], now: Micros) -> Result<()> {
         for tenant in tenants {
-            Fixed("UPDATE positions SET last_success_at = ? WHERE tenant_id = ?", &[Number(now), Number(*tenant)]).execute(conn)?;
+            Fixed(
+                "UPDATE positions SET last_success_at = ? WHERE tenant_id = ?",
+                &[Number(now), Number(*tenant)],
+            )
+            .execute(conn)?;
         }
         Ok(())
     }

@@ -11,11 +11,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::Leased;
 use super::error::StoreError;
 use super::rooms::Rooms;
 use super::seam::{Append, Appended, NodeId, Queries, Report, Result, TenantId};
 use super::waiters::Waiters;
-use super::Leased;
 use crate::rules::notification::{PushProgress, State, StoredNotification};
 use crate::telemetry::Metrics;
 
@@ -156,7 +156,8 @@ impl Work {
                             Ok(command) => {
                                 let mut batch = Batch::default();
                                 batch.push(command);
-                                batch.fail(|| StoreError::Unavailable("no connection for writing".to_owned()));
+                                batch
+                                    .fail(|| StoreError::Unavailable("no connection for writing".to_owned()));
                             }
                             Err(mpsc::error::TryRecvError::Empty) => break,
                             Err(mpsc::error::TryRecvError::Disconnected) => return,
@@ -219,7 +220,8 @@ impl Work {
                 appended = conn.append(&events, self.node, &self.rooms)?;
             }
             if !batch.reports.is_empty() {
-                let reports: Vec<Report> = batch.reports.iter().flat_map(|(reports, _)| reports).copied().collect();
+                let reports: Vec<Report> =
+                    batch.reports.iter().flat_map(|(reports, _)| reports).copied().collect();
                 conn.report(&reports, self.node, chrono::Utc::now().timestamp_micros())?;
             }
             // Last, because they can't be run twice; each in a savepoint of its own.
@@ -242,11 +244,18 @@ impl Work {
                 if size > 1 && answers.is_empty() && !error.broke_connection() {
                     let mut parts = batch.parts().into_iter();
                     // One that fails has been answered and concerns nobody else, unless the connection is lost with it.
-                    let lost = parts.find_map(|part| self.write(conn, part).err().filter(StoreError::broke_connection));
-                    parts.for_each(|part| part.fail(|| StoreError::Unavailable("the connection was lost".to_owned())));
+                    let lost = parts
+                        .find_map(|part| self.write(conn, part).err().filter(StoreError::broke_connection));
+                    parts.for_each(|part| {
+                        part.fail(|| StoreError::Unavailable("the connection was lost".to_owned()))
+                    });
                     return lost.map_or(Ok(()), Err);
                 }
-                tracing::error!(error = &error as &dyn std::error::Error, commands = size, "a transaction failed");
+                tracing::error!(
+                    error = &error as &dyn std::error::Error,
+                    commands = size,
+                    "a transaction failed"
+                );
                 let text = "the transaction failed";
                 answers.into_iter().for_each(|answer| answer(Err(StoreError::Unavailable(text.to_owned()))));
                 batch.fail(|| StoreError::Unavailable(text.to_owned()));

@@ -91,7 +91,8 @@ fn stored_keys(conn: &mut Conn, events: &[&Append]) -> Result<Keys> {
             .select((notifications::idempotency_key, notifications::sequence, notifications::body_hash))
             .load::<(Option<Vec<u8>>, i64, Option<Vec<u8>>)>(conn)?;
         for (key, sequence, body) in rows {
-            if let (Some(Ok(key)), Some(Ok(body))) = (key.map(TryInto::try_into), body.map(TryInto::try_into)) {
+            if let (Some(Ok(key)), Some(Ok(body))) = (key.map(TryInto::try_into), body.map(TryInto::try_into))
+            {
                 known.insert((tenant, key), (sequence, body));
             }
         }
@@ -167,7 +168,10 @@ impl<'a> Batch<'a> {
             })
             .collect();
         dialect::put_resources(conn, &resources)?;
-        dialect::put_positions(conn, &positions.map(|row| (row.tenant_id, row.last_sequence)).collect::<Vec<_>>())?;
+        dialect::put_positions(
+            conn,
+            &positions.map(|row| (row.tenant_id, row.last_sequence)).collect::<Vec<_>>(),
+        )?;
         Ok(())
     }
 }

@@ -9,9 +9,9 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool};
 
 use super::{Conn, dialect};
+use crate::rules::notification::PushProgress;
 use crate::rules::notification::{Micros, StoredNotification};
 use crate::store::rows::{ContentRow, LEASED, StateRow, push_number, stored};
-use crate::rules::notification::PushProgress;
 use crate::store::schema::{nodes, notifications, states};
 use crate::store::seam::{DeliveryQueries, NodeId, Outcome, Report, Result, TenantId};
 
@@ -83,7 +83,8 @@ impl DeliveryQueries for Conn {
         if sequences.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq_any(&sequences)));
+        let rows =
+            states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq_any(&sequences)));
         diesel::update(rows)
             .set((states::owner.eq(Some(node.0)), states::due_at.eq(Some(LEASED))))
             .execute(self)?;

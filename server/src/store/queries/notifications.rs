@@ -5,7 +5,7 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use tidings_api::notification::Flags;
 
-use super::{Conn, Db};
+use super::{Conn, Db, dialect};
 use crate::rules::notification::{Micros, StoredNotification};
 use crate::store::rows::{ContentRow, PositionRow, StateRow, kind_number, push_number, stored};
 use crate::store::schema::{notifications, positions, resources, states};
@@ -13,17 +13,25 @@ use crate::store::seam::{
     NotificationQueries, PageQuery, Position, Resource, ResourceKey, ResourceKind, Result, Seek, TenantId,
 };
 
+/// The most bytes of one page: what is read for one request must fit into memory beside that of others.
+const PAGE_BYTES: usize = 16 << 20;
+
 /// Both rows of a notification.
 #[diesel::dsl::auto_type(no_type_alias)]
 fn joined() -> _ {
     states::table.inner_join(
-        notifications::table
-            .on(notifications::tenant_id.eq(states::tenant_id).and(notifications::sequence.eq(states::sequence))),
+        notifications::table.on(notifications::tenant_id
+            .eq(states::tenant_id)
+            .and(notifications::sequence.eq(states::sequence))),
     )
 }
 
 impl NotificationQueries for Conn {
-    fn notification_page(&mut self, tenant: TenantId, page: &PageQuery) -> Result<Vec<StoredNotification>> {
+    fn notification_page(
+        &mut self,
+        tenant: TenantId,
+        page: &PageQuery,
+    ) -> Result<(Vec<StoredNotification>, bool)> {
         let mut query = joined()
             .filter(states::tenant_id.eq(tenant.0))
             .limit(page.limit)
@@ -70,11 +78,15 @@ impl NotificationQueries for Conn {
             (Seek::Sequence(Some(at)), false) => query.filter(states::sequence.lt(at)),
             (Seek::CreatedAt(Some((time, at))), true) => {
                 let tied = notifications::created_at.eq(time).and(notifications::sequence.gt(at));
-                query.filter(notifications::created_at.ge(time)).filter(notifications::created_at.gt(time).or(tied))
+                query
+                    .filter(notifications::created_at.ge(time))
+                    .filter(notifications::created_at.gt(time).or(tied))
             }
             (Seek::CreatedAt(Some((time, at))), false) => {
                 let tied = notifications::created_at.eq(time).and(notifications::sequence.lt(at));
-                query.filter(notifications::created_at.le(time)).filter(notifications::created_at.lt(time).or(tied))
+                query
+                    .filter(notifications::created_at.le(time))
+                    .filter(notifications::created_at.lt(time).or(tied))
             }
             (Seek::Sequence(None) | Seek::CreatedAt(None), _) => query,
         };
@@ -88,8 +100,16 @@ impl NotificationQueries for Conn {
                 .filter(notifications::tenant_id.eq(tenant.0))
                 .order((notifications::created_at.desc(), notifications::sequence.desc())),
         };
-        let rows: Vec<(StateRow, ContentRow)> = query.load(self)?;
-        Ok(rows.into_iter().map(stored).collect())
+        let (mut notifications, mut bytes) = (Vec::new(), 0);
+        for row in query.load_iter::<(StateRow, ContentRow), dialect::RowByRow>(self)? {
+            let notification = stored(row?);
+            bytes += notification.content.size();
+            if bytes > PAGE_BYTES && !notifications.is_empty() {
+                return Ok((notifications, true));
+            }
+            notifications.push(notification);
+        }
+        Ok((notifications, false))
     }
 
     fn notification_get(&mut self, tenant: TenantId, sequence: i64) -> Result<Option<StoredNotification>> {
@@ -141,7 +161,8 @@ impl NotificationQueries for Conn {
     }
 
     fn undelivered(&mut self, tenant: TenantId, most: i64) -> Result<(i64, Option<Micros>)> {
-        let pending = states::table.filter(states::tenant_id.eq(tenant.0)).filter(sql::<Bool>("push_state = 1"));
+        let pending =
+            states::table.filter(states::tenant_id.eq(tenant.0)).filter(sql::<Bool>("push_state = 1"));
         let sequences: Vec<i64> = pending.select(states::sequence).limit(most).load(self)?;
         let oldest: Option<i64> = match sequences.iter().min() {
             Some(oldest) => notifications::table
@@ -156,7 +177,8 @@ impl NotificationQueries for Conn {
     }
 
     fn resources_expired(&mut self, tenant: TenantId, limit: i64) -> Result<Vec<ResourceKey>> {
-        let removed = positions::table.filter(positions::tenant_id.eq(tenant.0)).select(positions::removed_through);
+        let removed =
+            positions::table.filter(positions::tenant_id.eq(tenant.0)).select(positions::removed_through);
         let Some(removed): Option<i64> = removed.first(self).optional()? else { return Ok(Vec::new()) };
         Ok(resources::table
             .filter(resources::tenant_id.eq(tenant.0).and(resources::named_by.le(removed)))
@@ -200,11 +222,16 @@ impl NotificationQueries for Conn {
             .limit(limit)
             .load(self)?;
         // Only ever a prefix of the list, so that one number says what is gone.
-        let expired: Vec<i64> =
-            oldest.into_iter().take_while(|(_, received)| *received < received_before).map(|(at, _)| at).collect();
+        let expired: Vec<i64> = oldest
+            .into_iter()
+            .take_while(|(_, received)| *received < received_before)
+            .map(|(at, _)| at)
+            .collect();
         let Some(through) = expired.last() else { return Ok(0) };
-        diesel::delete(states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.le(through))))
-            .execute(self)?;
+        diesel::delete(
+            states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.le(through))),
+        )
+        .execute(self)?;
         diesel::delete(
             notifications::table
                 .filter(notifications::tenant_id.eq(tenant.0).and(notifications::sequence.le(through))),

@@ -84,7 +84,8 @@ impl TenantQueries for Conn {
     }
 
     fn tenant_deleted_list(&mut self) -> Result<Vec<TenantId>> {
-        let ids: Vec<i64> = tenants::table.filter(tenants::deleted_at.is_not_null()).select(tenants::id).load(self)?;
+        let ids: Vec<i64> =
+            tenants::table.filter(tenants::deleted_at.is_not_null()).select(tenants::id).load(self)?;
         Ok(ids.into_iter().map(TenantId).collect())
     }
 
@@ -100,7 +101,8 @@ impl TenantQueries for Conn {
             diesel::delete(old).execute(self)?;
             return Ok(false);
         }
-        let some = resources::table.filter(resources::tenant_id.eq(id.0)).select((resources::kind, resources::id));
+        let some =
+            resources::table.filter(resources::tenant_id.eq(id.0)).select((resources::kind, resources::id));
         let some: Vec<(i16, String)> = some.limit(limit).load(self)?;
         if !some.is_empty() {
             for (kind, key) in some {
@@ -169,8 +171,11 @@ impl TenantQueries for Conn {
     }
 
     fn key_find(&mut self, hash: &[u8]) -> Result<Option<ApiKey>> {
-        let row: Option<KeyRow> =
-            api_keys::table.filter(api_keys::hash.eq(hash)).select(KeyRow::as_select()).first(self).optional()?;
+        let row: Option<KeyRow> = api_keys::table
+            .filter(api_keys::hash.eq(hash))
+            .select(KeyRow::as_select())
+            .first(self)
+            .optional()?;
         Ok(row.map(ApiKey::from))
     }
 
