@@ -12,6 +12,10 @@ use tidings_server::store::error::StoreError;
 use tidings_server::store::seam::{Queries, Tenant};
 use tidings_server::{http, provision, serve, telemetry};
 
+/// The system's allocator takes and gives memory under one lock, and each event passes from thread to thread.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(CommandLine::parse()) {
         Ok(()) => ExitCode::SUCCESS,

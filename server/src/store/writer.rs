@@ -23,7 +23,7 @@ use crate::telemetry::Metrics;
 const BATCH: usize = 256;
 /// The most commands that wait for a writer; more are refused with [`StoreError::Busy`].
 const QUEUE: usize = 8192;
-/// The longest that a writer waits for a batch to become as large as the last one.
+/// The longest that a writer waits for a batch to become as large as the last ones.
 const GATHER: Duration = Duration::from_millis(1);
 /// How long it sleeps while it waits: to be woken for each command would cost more.
 const NAP: Duration = Duration::from_micros(50);
@@ -171,17 +171,18 @@ impl Work {
 
     /// Writes what comes. True: the connection is lost; false: nothing more will come.
     fn serve(&self, conn: &mut dyn Queries, commands: &mut mpsc::Receiver<Command>) -> bool {
-        let (mut last, mut took) = (1, Duration::ZERO);
+        let (mut expected, mut took) = (1, Duration::ZERO);
         while let Some(first) = commands.blocking_recv() {
             let mut batch = Batch::default();
             batch.push(first);
             batch.fill(commands);
             let patience = Instant::now() + (took / 2).min(GATHER);
-            while batch.len() < last && Instant::now() < patience {
+            while batch.len() < expected && Instant::now() < patience {
                 std::thread::sleep(NAP);
                 batch.fill(commands);
             }
-            last = batch.len();
+            // As many as lately: one small batch among large ones means nothing.
+            expected = batch.len().max(expected * 7 / 8);
             let begun = Instant::now();
             if self.write(conn, batch).is_err_and(|error| error.broke_connection()) {
                 return true;
