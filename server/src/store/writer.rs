@@ -23,7 +23,7 @@ use crate::telemetry::Metrics;
 const BATCH: usize = 256;
 /// The most commands that wait for a writer; more are refused with [`StoreError::Busy`].
 const QUEUE: usize = 8192;
-/// The longest that a writer waits for a batch to become as large as the last ones.
+/// The longest that a writer waits for a batch to become half as large as the last ones.
 const GATHER: Duration = Duration::from_millis(1);
 /// How long it sleeps while it waits: to be woken for each command would cost more.
 const NAP: Duration = Duration::from_micros(50);
@@ -177,7 +177,8 @@ impl Work {
             batch.push(first);
             batch.fill(commands);
             let patience = Instant::now() + (took / 2).min(GATHER);
-            while batch.len() < expected && Instant::now() < patience {
+            // Half of them, so that the other half is read and answered while this one is committed.
+            while batch.len() < expected / 2 && Instant::now() < patience {
                 std::thread::sleep(NAP);
                 batch.fill(commands);
             }
