@@ -14,7 +14,9 @@ async fn answer(event: web::Json<EventDocument>) -> HttpResponse {
 pub(crate) fn run(port: u16, workers: usize) {
     let served = actix_web::rt::System::new().block_on(async {
         HttpServer::new(|| {
-            App::new().app_data(web::JsonConfig::default().limit(1 << 24)).default_service(web::post().to(answer))
+            App::new()
+                .app_data(web::JsonConfig::default().limit(1 << 24))
+                .default_service(web::post().to(answer))
         })
         .workers(workers)
         .bind(("127.0.0.1", port))?
