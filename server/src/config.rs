@@ -112,7 +112,7 @@ pub struct Options {
     /// The key that manages tenants; made and printed once on the first start if there is none
     #[arg(long, env = "TIDINGS_OPERATOR_KEY", global = true, hide_env_values = true)]
     operator_key: Option<String>,
-    /// What links begin with, such as https://notify.example.com [default: taken from the request]
+    /// What links begin with, such as `https://notify.example.com` [default: taken from the request]
     #[arg(long, env = "TIDINGS_PUBLIC_URL", global = true)]
     public_url: Option<String>,
     /// Networks that pushes may reach although they are not public, as CIDRs with commas between them

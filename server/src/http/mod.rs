@@ -1,6 +1,6 @@
 //! What is answered: one file for each resource, and what they share.
 //!
-//! A request passes [`observe`], which counts it and turns HEAD into GET, and below the base path `auth::guard`, which
+//! A request passes `observe`, which counts it and turns HEAD into GET, and below the base path `auth::guard`, which
 //! finds out who calls. Its handler checks role, parameters and body in this order, asks the store, and writes the
 //! answer. Every answer with an error is an `errors` document.
 

@@ -2,7 +2,7 @@
 //!
 //! A lane belongs to one thread, chosen by its tenant. New notifications come straight from the writer, already leased
 //! to this node; what found no room, what is due again and what a dead node has left behind is claimed from the
-//! database, at the latest after [`POLL`]. Outcomes are gathered and recorded in batches.
+//! database, within a second at the latest. Outcomes are gathered and recorded in batches.
 
 use std::collections::HashMap;
 use std::rc::Rc;
