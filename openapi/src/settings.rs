@@ -143,7 +143,7 @@ pub struct SettingsMeta {
     /// When the oldest of them was received.
     #[serde(default, with = "crate::time::option")]
     pub oldest_undelivered_at: Option<DateTime<Utc>>,
-    /// The last accepted push, to within a few seconds.
+    /// The last accepted push.
     #[serde(default, with = "crate::time::option")]
     pub last_success_at: Option<DateTime<Utc>>,
 }

@@ -244,17 +244,20 @@ fn public_url(text: String) -> Result<String, ConfigError> {
 /// As a TOML file, with secrets masked.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let masked = |secret: &Option<Secret>| if secret.is_some() { "\"***\"" } else { "# not given" };
+        let masked = |name: &str, secret: &Option<Secret>| match secret {
+            Some(_) => format!("{name} = \"***\""),
+            None => format!("# {name} is not given"),
+        };
         writeln!(f, "database-url = {:?}", self.database.to_string())?;
         writeln!(f, "listen = {:?}", self.listen.to_string())?;
-        writeln!(f, "operator-key = {}", masked(&self.operator_key))?;
+        writeln!(f, "{}", masked("operator-key", &self.operator_key))?;
         match &self.public_url {
             Some(url) => writeln!(f, "public-url = {url:?}")?,
-            None => writeln!(f, "public-url = # taken from the request")?,
+            None => writeln!(f, "# public-url is taken from the request")?,
         }
         let networks: Vec<String> = self.allow_egress.iter().map(ToString::to_string).collect();
         writeln!(f, "allow-egress = {networks:?}")?;
-        writeln!(f, "secret-key = {}", masked(&self.secret_key))?;
+        writeln!(f, "{}", masked("secret-key", &self.secret_key))?;
         writeln!(f, "log = {:?}", format!("{:?}", self.log).to_lowercase())?;
         writeln!(f, "workers = {}", self.workers)
     }
@@ -277,6 +280,13 @@ mod tests {
         assert!(matches!(open(Some("12345678901234567890123")), Err(ConfigError::OperatorKey(_))));
         assert!(open(Some("123456789012345678901234")).is_ok());
         assert!(Config::new(Options::default()).is_ok(), "loopback needs no key");
+    }
+
+    #[test]
+    fn what_is_printed_is_a_file_that_could_be_read() {
+        let shown = Config::new(Options::default()).unwrap().to_string();
+        let read: Options = toml::from_str(&shown).unwrap();
+        assert_eq!(read.listen, Some(([127, 0, 0, 1], 8080).into()));
     }
 
     #[test]

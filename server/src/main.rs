@@ -51,7 +51,13 @@ fn run(line: CommandLine) -> Result<(), Box<dyn Error>> {
         },
         Command::Backup { file } => {
             config.database.backup(&file)?;
-            print(&format!("Copied to {}", file.display()))
+            print(&format!("Copied to {}", file.display()))?;
+            match (config.secret_key, config.database.file()) {
+                (None, Some(path)) => {
+                    print(&format!("Keep {path}.key with it: it opens the secrets in the copy."))
+                }
+                _ => Ok(()),
+            }
         }
         Command::Tenant(command) => tenant(&config, command),
         Command::Key(command) => key(&config, command),

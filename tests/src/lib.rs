@@ -1,7 +1,7 @@
 //! The harness of the end-to-end suites: built servers, databases, receivers and a plain HTTP client.
 //!
-//! Everything here talks to the built binary over real sockets; nothing reaches into the server's code, so that the
-//! suites prove what a user gets. What may not enter: expectations about one call, which belong to a suite.
+//! Everything here talks to the built binary over real sockets, so that the suites prove what a user gets. (Two suites
+//! reach into the server's library: `store`, which is about the store alone, and `retention`, which turns the clock.) What may not enter: expectations about one call, which belong to a suite.
 
 pub mod api;
 pub mod database;

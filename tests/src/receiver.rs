@@ -130,7 +130,10 @@ impl Receiver {
     pub fn resume(&mut self) {
         assert!(self.listening.is_none(), "the receiver still listens");
         self.shared.stopped.store(false, Ordering::SeqCst);
-        let listener = TcpListener::bind(("127.0.0.1", self.port)).expect("the receiver's port is free");
+        // Another process may try the same port at this moment to see whether it is free.
+        let listener = crate::until("the receiver's port to be free", Duration::from_secs(10), || {
+            TcpListener::bind(("127.0.0.1", self.port)).ok()
+        });
         let shared = Arc::clone(&self.shared);
         self.listening = Some(std::thread::spawn(move || {
             for stream in listener.incoming() {

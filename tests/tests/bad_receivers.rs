@@ -154,17 +154,24 @@ on_both! {
     fn a_receiver_that_is_down_is_not_hammered_and_gets_all_when_it_is_back(db) {
         let server = Server::start(&db);
         let tenant = server.tenant("down");
-        let mut receiver = Receiver::start(|_, _| Reply::Status(200));
-        receiver.stop();
+        let well = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let seen = well.clone();
+        let receiver = Receiver::start(move |_, _| {
+            Reply::Status(if seen.load(std::sync::atomic::Ordering::SeqCst) { 200 } else { 500 })
+        });
         tenant.push_to(&receiver.url(), true);
         for _ in 0..100 {
             tenant.producer.post_event(&event("close"));
         }
-        until("a failed attempt", SOON, || {
-            let first = tenant.consumer.get("notifications?sort=sequence&page[size]=1").expect(200);
-            (first["data"][0]["meta"]["push"]["attempts"].as_u64() >= Some(1)).then_some(())
+        // After the first failures it is probed at 1, 2 and 4 seconds: by the second probe a sender that hammers would
+        // have tried all hundred.
+        receiver.wait_until("a probe", SOON, |requests| {
+            let first = requests.first().map(|request| request.at);
+            let last = requests.last().map(|request| request.at);
+            first.zip(last).is_some_and(|(first, last)| last.duration_since(first) > Duration::from_millis(2500))
         });
-        receiver.resume();
+        assert!(receiver.count() < 60, "{} requests to a receiver that is down", receiver.count());
+        well.store(true, std::sync::atomic::Ordering::SeqCst);
         receiver.wait_until("all 100", Duration::from_secs(60), |requests| {
             let all: std::collections::BTreeSet<_> = requests.iter().map(tidings_tests::Request::sequence).collect();
             all.len() == 100

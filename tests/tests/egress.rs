@@ -72,6 +72,25 @@ on_both! {
         }
     }
 
+    fn a_name_is_checked_on_the_address_that_is_dialled(db) {
+        let receiver = Receiver::accepting();
+        let url = format!("http://localhost:{}/hook", receiver.port());
+        let allowing = Server::start(&db);
+        let tenant = allowing.tenant("by name");
+        tenant.push_to(&url, false);
+        tenant.producer.post_event(&event("close"));
+        receiver.wait_for(1, SOON);
+        drop(allowing);
+        let server = guarded(&db);
+        let api = |key: &str| tidings_tests::Api::new(&server.url(), Some(key));
+        api(tenant.producer.key()).post_event(&event("close"));
+        until("a failed attempt", SOON, || {
+            let document = api(tenant.consumer.key()).get("notifications/2").expect(200);
+            (document["data"]["meta"]["push"]["attempts"].as_u64() >= Some(1)).then_some(())
+        });
+        assert_eq!(receiver.count(), 1, "a name led to a blocked address");
+    }
+
     fn taking_an_allowance_back_stops_the_pushes(db) {
         let receiver = Receiver::accepting();
         let allowing = Server::start(&db);

@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidings_tests::server::command;
-use tidings_tests::{Api, Database, Kind, ports, until};
+use tidings_tests::{Api, Database, Kind, Receiver, event, ports, until};
 
 /// The program in an empty directory, as a newcomer starts it, but for the port.
 struct FirstRun {
@@ -319,4 +319,88 @@ fn postgres_without_a_secret_key_is_refused() {
         "{}",
         text(&output)
     );
+}
+
+/// The word behind a label in what was printed.
+fn shown(printed: &str, label: &str) -> String {
+    let line = printed
+        .lines()
+        .find(|line| line.trim_start().starts_with(label))
+        .unwrap_or_else(|| panic!("{printed}"));
+    line.split_whitespace().last().unwrap().to_owned()
+}
+
+#[test]
+fn the_first_tenant_may_be_pushed_to_on_loopback_only_while_the_server_listens_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let receiver = Receiver::accepting();
+    let port = ports::free();
+    let run = FirstRun::start(dir.path(), port, "first.log");
+    let printed = run.printed();
+    let key = |label: &str| Api::new(&run.url, Some(&shown(&printed, label)));
+    let (producer, admin) = (key("producer"), key("admin"));
+    admin.settings(json!({"push": {"url": receiver.url()}})).expect(200);
+    producer.post_event(&event("close"));
+    receiver.wait_for(1, Duration::from_secs(20));
+    // Another tenant may not, even here.
+    let operator = key("operator");
+    tidings_tests::Tenant::create(&operator, "other")
+        .admin
+        .settings(json!({"push": {"url": receiver.url()}}))
+        .refused_as(tidings_api::error::ErrorCode::BlockedAddress);
+    drop(run);
+
+    let open = command()
+        .args(["--listen", &format!("0.0.0.0:{port}"), "--operator-key", "a key of more than 24 characters"])
+        .current_dir(dir.path())
+        .spawn()
+        .unwrap();
+    let open =
+        FirstRun { child: open, url: format!("http://127.0.0.1:{port}"), log: dir.path().join("first.log") };
+    let api = Api::new(&open.url, None);
+    until("the second start", Duration::from_secs(60), || {
+        api.try_send("GET", "/readyz", &[], None).ok().filter(|answer| answer.status == 200)
+    });
+    admin
+        .settings(json!({"push": {"url": receiver.url()}}))
+        .refused_as(tidings_api::error::ErrorCode::BlockedAddress);
+    producer.post_event(&event("close"));
+    until("a failed attempt", Duration::from_secs(20), || {
+        let document = admin.get("notifications/2").expect(200);
+        (document["data"]["meta"]["push"]["attempts"].as_u64() >= Some(1)).then_some(())
+    });
+    assert_eq!(receiver.count(), 1, "others can reach this server, so it must not reach loopback");
+}
+
+#[test]
+fn tenants_and_keys_are_made_beside_a_running_server_and_a_backup_holds_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = FirstRun::start(dir.path(), ports::free(), "first.log");
+    let tool = |arguments: &[&str]| {
+        let mut command = command();
+        command.args(arguments).current_dir(dir.path());
+        let output = ended(command);
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let tenant = shown(&tool(&["tenant", "create", "Acme"]), "id");
+    assert!(tool(&["tenant", "list"]).contains("Acme"));
+    let key = shown(&tool(&["key", "create", &tenant, "--role", "admin"]), "key");
+    assert_eq!(Api::new(&run.url, Some(&key)).post_event(&event("close")), 1);
+    assert!(tool(&["key", "list", &tenant]).contains("admin"));
+    assert!(tool(&["backup", "copy.db"]).contains("tidings.db.key"));
+    drop(run);
+
+    fs::copy(dir.path().join("tidings.db.key"), dir.path().join("copy.db.key")).unwrap();
+    fs::remove_file(dir.path().join("tidings.db")).unwrap();
+    let mut missing = command();
+    missing.args(["backup", "other.db"]).current_dir(dir.path());
+    assert!(!ended(missing).status.success(), "there is nothing to copy");
+    fs::rename(dir.path().join("copy.db"), dir.path().join("tidings.db")).unwrap();
+    for left in ["tidings.db-wal", "tidings.db-shm"] {
+        let _ = fs::remove_file(dir.path().join(left));
+    }
+    let again = FirstRun::start(dir.path(), ports::free(), "again.log");
+    assert!(!again.printed().contains("shown only now"), "the copy holds everything");
+    Api::new(&again.url, Some(&key)).get("notifications/1").expect(200);
 }

@@ -229,9 +229,11 @@ fn ends_have_no_links_and_keep_their_cursor() {
 #[test]
 fn offset_links_count() {
     let list = parse("page[limit]=10&page[offset]=15&status=dismissed");
-    let frame = list.frame("u", "", &page(&[1]), true, false);
+    let frame = list.frame("u", "", &page(&[1; 10]), true, false);
     let to = |offset: i64| format!("u?page%5Blimit%5D=10&status=dismissed&page%5Boffset%5D={offset}");
     assert_eq!((frame.first, frame.prev, frame.next, frame.after), (to(0), Some(to(5)), Some(to(25)), None));
     let last = parse("page[limit]=100&page[offset]=4950").frame("u", "", &page(&[1]), true, false);
+    assert!(last.next.is_some(), "a page that was cut short goes on where it ends");
+    let last = parse("page[limit]=100&page[offset]=4950").frame("u", "", &page(&[1; 100]), true, false);
     assert_eq!(last.next, None, "no link leads beyond the largest offset");
 }

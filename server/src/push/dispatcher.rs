@@ -288,7 +288,7 @@ impl Thread {
                 queue.version = entry.tenant.version;
                 if *rejected {
                     // The receiver is there; it is this notification that it won't have.
-                    lane.not_sent();
+                    lane.rejected();
                 } else {
                     lane.failed(at, *asked);
                 }

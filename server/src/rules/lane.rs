@@ -68,8 +68,8 @@ impl<T> Lane<T> {
         self.ready.push_back(item);
     }
 
-    /// What to do now. What is sent must be finished with [`Lane::succeeded`], [`Lane::failed`] or
-    /// [`Lane::not_sent`].
+    /// What to do now. What is sent must be finished with [`Lane::succeeded`], [`Lane::rejected`],
+    /// [`Lane::failed`] or [`Lane::not_sent`].
     pub fn next(&mut self, now: Micros) -> Step<T> {
         if let Some(until) = self.probe_at() {
             if now < until {
@@ -129,9 +129,14 @@ impl<T> Lane<T> {
         self.window = self.limit;
     }
 
-    /// What was to be sent was not: it says nothing about the receiver.
+    /// An attempt ended that says nothing about how the receiver is.
     pub fn not_sent(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// An attempt was refused by a receiver that is well: it won't have this notification, but perhaps the next.
+    pub fn rejected(&mut self) {
+        self.succeeded();
     }
 
     /// Whether the receiver is down: the lane takes nothing new, and what waits in it is better handed back.
@@ -262,6 +267,23 @@ mod tests {
         lane.succeeded();
         assert_eq!(lane.next(0), Step::WaitUntil(3600 * SECOND), "an older attempt's success doesn't end it");
         assert_eq!(sent(&mut lane, 3600 * SECOND).len(), 2, "then the rate rises from the beginning");
+    }
+
+    #[test]
+    fn refused_notifications_take_no_lane_down_and_open_one_that_was() {
+        let mut lane = lane(1, 100);
+        for _ in 0..50 {
+            assert_eq!(sent(&mut lane, 0).len(), 1);
+            lane.rejected();
+        }
+        for _ in 0..DOWN_AFTER {
+            assert_eq!(sent(&mut lane, 0).len(), 1);
+            lane.failed(0, None);
+        }
+        assert!(lane.is_down());
+        assert_eq!(sent(&mut lane, 2 * SECOND).len(), 1);
+        lane.rejected();
+        assert!(!lane.is_down(), "a receiver that refuses the probe is there");
     }
 
     #[test]

@@ -125,6 +125,9 @@ impl DatabaseUrl {
         let DatabaseUrl::Sqlite(path) = self else {
             return Err(StoreError::Url("backup is for SQLite; use pg_dump for PostgreSQL".to_owned()));
         };
+        if !std::path::Path::new(path).exists() {
+            return Err(StoreError::File(format!("there is no database {path}")));
+        }
         if file.exists() {
             return Err(StoreError::File(format!("{} exists already", file.display())));
         }

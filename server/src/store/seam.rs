@@ -302,7 +302,7 @@ pub enum Appended {
 pub trait AppendQueries {
     /// Locks the tenants against other writers until the end of the transaction, in one order for all.
     fn lock(&mut self, tenants: &[TenantId]) -> Result<()>;
-    /// Stores events in the order given. The tenants must be locked.
+    /// Stores events in the order given, and locks their tenants.
     fn append(&mut self, events: &[&Append], node: NodeId, rooms: &Rooms) -> Result<Vec<Appended>>;
 }
 

@@ -2,7 +2,7 @@
 //!
 //! A writer takes everything that is waiting, runs it in one transaction, commits, and only then answers. Batches grow by
 //! themselves while a commit is under way. Those who were answered together tend to come back together, so under load a
-//! writer gives them a moment, a fraction of what a commit takes, before it begins the next; a lone command never waits.
+//! writer gives them a moment, a fraction of what a commit takes, before it begins the next; a lone command doesn't, once the load is over.
 //! Commands of one tenant always go to the same writer. A command that fails, fails alone.
 
 use std::collections::BTreeSet;
