@@ -156,20 +156,42 @@ impl Serialize for RawResource {
 impl<'de> Deserialize<'de> for RawResource {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
-        struct Head {
+        struct Head<'a> {
             r#type: String,
             id: String,
+            #[serde(borrow)]
+            attributes: Option<&'a RawValue>,
+            #[serde(borrow)]
+            relationships: Option<&'a RawValue>,
+            #[serde(borrow)]
+            links: Option<&'a RawValue>,
+            #[serde(borrow)]
+            meta: Option<&'a RawValue>,
         }
         let raw = Box::<RawValue>::deserialize(from)?;
         if !raw.get().starts_with('{') {
             return Err(D::Error::custom("invalid type: a resource object is expected"));
         }
-        let Head { r#type, id } = serde_json::from_str(raw.get()).map_err(|error| {
+        let head: Head<'_> = serde_json::from_str(raw.get()).map_err(|error| {
             // Without its line and column, which count from the beginning of this resource.
             let text = error.to_string();
             D::Error::custom(text.split(" at line ").next().unwrap_or_default())
         })?;
-        Ok(RawResource { identifier: Identifier { r#type, id }, raw })
+        let objects = [
+            ("attributes", head.attributes),
+            ("relationships", head.relationships),
+            ("links", head.links),
+            ("meta", head.meta),
+        ];
+        for (name, member) in objects {
+            if member.is_some_and(|member| !member.get().starts_with('{')) {
+                return Err(D::Error::custom(format_args!(
+                    "invalid type: `{name}` of a resource is an object"
+                )));
+            }
+        }
+        let identifier = Identifier { r#type: head.r#type, id: head.id };
+        Ok(RawResource { identifier, raw })
     }
 }
 
@@ -291,5 +313,9 @@ mod tests {
         assert_eq!(resource.identifier, Identifier { r#type: "user".into(), id: "100".into() });
         assert_eq!(resource.get(), text);
         assert!(serde_json::from_str::<RawResource>(r#"{"type":"user"}"#).is_err());
+        for member in ["attributes", "relationships", "links", "meta"] {
+            let text = format!(r#"{{"type":"user","id":"1","{member}":5}}"#);
+            assert!(serde_json::from_str::<RawResource>(&text).is_err(), "{text}");
+        }
     }
 }

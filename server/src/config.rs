@@ -172,6 +172,9 @@ pub enum ConfigError {
     /// There are too few workers.
     #[error("--workers must be at least 1")]
     Workers,
+    /// A key that anybody has.
+    #[error("--operator-key (or TIDINGS_OPERATOR_KEY) is empty; leave it out to have one made")]
+    EmptyKey,
     /// The server would be open to others without a key that keeps them out.
     #[error(
         "listening on {0}, which others can reach, needs --operator-key (or TIDINGS_OPERATOR_KEY) with at least {LEAST_KEY} \
@@ -198,6 +201,9 @@ impl Config {
             flags.database_url.or(file.database_url).unwrap_or_else(|| "sqlite:./tidings.db".to_owned());
         let listen = flags.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
         let operator_key = flags.operator_key.or(file.operator_key);
+        if operator_key.as_ref().is_some_and(|key| key.trim().is_empty()) {
+            return Err(ConfigError::EmptyKey);
+        }
         if !listen.ip().is_loopback()
             && operator_key.as_ref().is_none_or(|key| key.chars().count() < LEAST_KEY)
         {
@@ -280,6 +286,8 @@ mod tests {
         assert!(matches!(open(Some("12345678901234567890123")), Err(ConfigError::OperatorKey(_))));
         assert!(open(Some("123456789012345678901234")).is_ok());
         assert!(Config::new(Options::default()).is_ok(), "loopback needs no key");
+        let empty = Options { operator_key: Some(" ".to_owned()), ..Options::default() };
+        assert!(matches!(Config::new(empty), Err(ConfigError::EmptyKey)), "an empty key keeps nobody out");
     }
 
     #[test]

@@ -9,19 +9,23 @@ use tidings_api::tenant::Role;
 use crate::config::Config;
 use crate::provision;
 use crate::secrets::{self, Vault};
+use crate::serve::ServeError;
 use crate::store::Store;
 use crate::store::error::StoreError;
 
 /// Under which name the hash of the operator's key is kept.
 const OPERATOR: &str = "operator_key_hash";
+/// Under which name a sealed text is kept that shows whether the secret key is the right one.
+const SEALED: &str = "sealed_check";
 /// Under which name it is kept that the first tenant was made.
 const FIRST_TENANT: &str = "first_tenant";
 
 /// Makes what is missing and prints it. Answers the hash of the operator's key.
 ///
 /// # Errors
-/// Those of the store.
-pub async fn prepare(config: &Config, store: &Store, vault: &Vault) -> Result<[u8; 32], StoreError> {
+/// Those of the store; and when the secrets in it were sealed with another key.
+pub async fn prepare(config: &Config, store: &Store, vault: &Vault) -> Result<[u8; 32], ServeError> {
+    check_secret_key(store, vault).await?;
     let hash = match &config.operator_key {
         Some(key) => secrets::hash(key.reveal().as_bytes()),
         None => made_operator_key(store).await?,
@@ -30,6 +34,19 @@ pub async fn prepare(config: &Config, store: &Store, vault: &Vault) -> Result<[u
         make_first_tenant(config, store, vault).await?;
     }
     Ok(hash)
+}
+
+/// With another key the server would run, but push nothing: that is noticed here, not by whoever waits for a push.
+async fn check_secret_key(store: &Store, vault: &Vault) -> Result<(), ServeError> {
+    let sealed = vault.seal("tidings");
+    let kept = store
+        .write(None, move |conn| {
+            conn.instance_put(SEALED, &sealed)?;
+            conn.instance_get(SEALED)
+        })
+        .await?;
+    vault.open(&kept.unwrap_or_default())?;
+    Ok(())
 }
 
 async fn made_operator_key(store: &Store) -> Result<[u8; 32], StoreError> {
@@ -72,7 +89,13 @@ async fn make_first_tenant(config: &Config, store: &Store, vault: &Vault) -> Res
         .await?;
     let Some((tenant, secret, keys)) = made else { return Ok(()) };
     let [producer, consumer, admin] = keys.as_slice() else { return Ok(()) };
-    let host = config.public_url.clone().unwrap_or_else(|| format!("http://{}", config.listen));
+    let host = config.public_url.clone().unwrap_or_else(|| {
+        let mut here = config.listen;
+        if here.ip().is_unspecified() {
+            here.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        format!("http://{here}")
+    });
     let url = format!("{host}{}/notifications", tidings_api::BASE_PATH);
     print(&format!(
         "A first tenant, \"{name}\" ({id}). Its keys are shown only now:

@@ -173,6 +173,12 @@ async fn serve(
     let (end, ending) = watch::channel(false);
     let heartbeat = actix_web::rt::spawn(heartbeat::run(store.clone(), ending));
     let retention = actix_web::rt::spawn(retention::run(store.clone(), directory, metrics, stopping));
+    if config.listen.ip().is_unspecified() && config.public_url.is_none() {
+        tracing::warn!(
+            "without --public-url the links in pushes lead to {}, which nobody can follow",
+            config.listen
+        );
+    }
     tracing::info!(address = %config.listen, database = %config.database, "ready");
 
     stop_signal().await?;

@@ -190,3 +190,17 @@ fn prefer_wait_on_one_node_hears_of_a_post_on_another() {
         assert!(took < Duration::from_secs(10), "heard only after {took:?}");
     });
 }
+
+#[test]
+fn a_selection_changed_on_one_node_holds_at_once_on_the_other() {
+    let database = Database::new(Kind::Postgres);
+    let (one, two) = (Server::start(&database), Server::start(&database));
+    let tenant = one.tenant("selection");
+    let producer = Api::new(&two.url(), Some(tenant.producer.key()));
+    for round in 0..3 {
+        tenant.admin.settings(json!({"selection": {"types": ["print"]}})).expect(200);
+        assert_eq!(producer.post("notifications", &event("close")).expect(200)["meta"]["stored"], false);
+        tenant.admin.settings(json!({"selection": {"types": ["*"]}})).expect(200);
+        assert_eq!(producer.post_event(&event("close")), round + 1);
+    }
+}

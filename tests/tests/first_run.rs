@@ -400,6 +400,19 @@ fn tenants_and_keys_are_made_beside_a_running_server_and_a_backup_holds_them() {
     for left in ["tidings.db-wal", "tidings.db-shm"] {
         let _ = fs::remove_file(dir.path().join(left));
     }
+    // Without its key the copy would run and push nothing, so it doesn't run.
+    let (key_file, aside) = (dir.path().join("tidings.db.key"), dir.path().join("aside.key"));
+    fs::rename(&key_file, &aside).unwrap();
+    let mut keyless = command();
+    keyless.args(["--listen", &format!("127.0.0.1:{}", ports::free())]).current_dir(dir.path());
+    let refused = ended(keyless);
+    assert!(!refused.status.success());
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("secret key"));
+    fs::rename(&aside, &key_file).unwrap();
+    let mut open_to_all = command();
+    open_to_all.args(["--operator-key", ""]).current_dir(dir.path());
+    assert!(!ended(open_to_all).status.success(), "an empty key keeps nobody out");
+
     let again = FirstRun::start(dir.path(), ports::free(), "again.log");
     assert!(!again.printed().contains("shown only now"), "the copy holds everything");
     Api::new(&again.url, Some(&key)).get("notifications/1").expect(200);

@@ -155,6 +155,9 @@ on_both! {
         assert_eq!(tenant.push_status(second)["state"], "paused");
         assert_eq!(tenant.consumer.ids(""), [2, 1]);
         assert_eq!(receiver.count(), 1);
+        // A change of something else says nothing about the receiver.
+        let settings = tenant.admin.settings(json!({"retention": {"days": 90}, "push": {"autoDismiss": false}}));
+        assert_eq!(settings.expect(200)["data"]["meta"]["push"]["state"], "paused");
 
         tenant.admin.settings(json!({"push": {"enabled": true}})).expect(200);
         tenant.wait_for_state(1, "delivered");
@@ -210,6 +213,19 @@ on_both! {
             assert!(pause >= Duration::from_millis(3900), "{status}: tried again after {pause:?}");
             assert!(pause < Duration::from_secs(15), "{status}: tried again only after {pause:?}");
         }
+    }
+
+    fn a_new_url_does_not_wait_for_what_the_old_one_asked(db) {
+        let server = Server::start(&db);
+        let tenant = server.tenant("moved");
+        let busy = Receiver::start(|_, _| Reply::WithHeaders(503, vec![("retry-after".into(), "99999999999".into())]));
+        tenant.push_to(&busy.url(), false);
+        tenant.producer.post_event(&event("close"));
+        until("a refused attempt", SOON, || (tenant.push_status(1)["attempts"] == 1).then_some(()));
+        let well = Receiver::accepting();
+        tenant.admin.settings(json!({"push": {"url": well.url()}})).expect(200);
+        tenant.wait_for_state(1, "delivered");
+        assert_eq!((busy.count(), well.count()), (1, 1));
     }
 
     fn a_new_secret_signs_from_then_on(db) {

@@ -209,6 +209,13 @@ on_both! {
         assert!(error["source"]["header"].as_str().is_some_and(|header| header.eq_ignore_ascii_case("idempotency-key")), "{error}");
         assert_eq!(tenant.consumer.count(), 1);
 
+        // What is stored stays stored, whatever is selected by now.
+        tenant.admin.settings(json!({"selection": {"types": ["void"]}})).expect(200);
+        assert_eq!(post("k-1", &body).expect(200), first);
+        post("k-1", &event("print")).refused_as(ErrorCode::IdempotencyConflict);
+        assert_eq!(post("k-2", &body).expect(200)["meta"]["stored"], false);
+        tenant.admin.settings(json!({"selection": {"types": null}})).expect(200);
+
         // In the body; the header says the same.
         let mut body = event("close");
         body["data"]["attributes"]["eventId"] = json!("e-1");

@@ -149,7 +149,7 @@ on_both! {
         block_on(async {
             let node = open(&db);
             let a = tenant(&node.store, "a").await;
-            node.store.write(Some(a), move |conn| conn.settings_put(a, r#"{"enabled":false}"#)).await.unwrap();
+            node.store.write(Some(a), move |conn| conn.settings_put(a, r#"{"enabled":false}"#, None)).await.unwrap();
             assert_eq!(node.store.append(event(a, content("close", 1))).await.unwrap(), Appended::Stale);
             let fresh = Append { version: 2, ..event(a, content("close", 1)) };
             assert!(matches!(node.store.append(fresh).await.unwrap(), Appended::Stored { sequence: 1, .. }));

@@ -90,8 +90,29 @@ pub(super) async fn post_notification(
     for _ in 0..DECISIONS {
         let entry = state.tenant(caller.0).await?;
         if let Err(reason) = select(&entry.settings, &event.event_type) {
-            state.metrics.event("not_selected");
-            return json(&not_stored(reason));
+            // Said only after a look at what is stored: another node may have changed the settings a moment ago, and
+            // what was stored under this key before stays stored.
+            let (tenant, key) = (caller.0, idempotency);
+            let (current, before) = state
+                .store
+                .read(move |conn| {
+                    let before =
+                        key.map(|key| conn.idempotency_find(tenant, &key.key)).transpose()?.flatten();
+                    Ok((conn.tenant_get(tenant)?, before))
+                })
+                .await?;
+            if current.is_some_and(|current| current.version != entry.tenant.version) {
+                state.directory.forget();
+                continue;
+            }
+            let Some((sequence, body)) = before else {
+                state.metrics.event("not_selected");
+                return json(&not_stored(reason));
+            };
+            if idempotency.is_none_or(|idempotency| idempotency.body[..] != body[..]) {
+                return Err(conflict(&state, &event));
+            }
+            return first(&state, &request, &entry, caller.0, sequence).await;
         }
         let (has_url, push_is_active) = (entry.settings.push.url.is_some(), entry.push_is_active());
         match state.store.append(event.append(&entry.tenant, idempotency, has_url, push_is_active)).await? {
@@ -101,29 +122,37 @@ pub(super) async fn post_notification(
                 return Ok(created(&state, &request, &entry, &notification));
             }
             Appended::Duplicate { sequence } => {
-                state.metrics.event("duplicate");
-                let notification = read(&state, caller.0, sequence).await?;
-                return Ok(answer(document(
-                    &base(&state, &request),
-                    &entry,
-                    &Shape::default(),
-                    &notification,
-                )));
+                return first(&state, &request, &entry, caller.0, sequence).await;
             }
-            Appended::Conflict => {
-                state.metrics.event("conflict");
-                let detail = "the idempotency key was used before, with another body";
-                let error = Error::new(ErrorCode::IdempotencyConflict, detail);
-                return Err(match event.id {
-                    Some(_) => error.at("/data/attributes/eventId"),
-                    None => error.of_header("Idempotency-Key"),
-                });
-            }
+            Appended::Conflict => return Err(conflict(&state, &event)),
             Appended::Stale => state.directory.forget(),
             Appended::NoTenant => return Err(Error::unauthenticated()),
         }
     }
     Err(Error::unavailable("the settings change all the time; try again"))
+}
+
+/// The answer to a repeated event: the document of the first.
+async fn first(
+    state: &State,
+    request: &HttpRequest,
+    entry: &TenantEntry,
+    tenant: TenantId,
+    sequence: i64,
+) -> Result<HttpResponse, Error> {
+    state.metrics.event("duplicate");
+    let notification = read(state, tenant, sequence).await?;
+    Ok(answer(document(&base(state, request), entry, &Shape::default(), &notification)))
+}
+
+fn conflict(state: &State, event: &Event) -> Error {
+    state.metrics.event("conflict");
+    let detail = "the idempotency key was used before, with another body";
+    let error = Error::new(ErrorCode::IdempotencyConflict, detail);
+    match event.id {
+        Some(_) => error.at("/data/attributes/eventId"),
+        None => error.of_header("Idempotency-Key"),
+    }
 }
 
 fn created(

@@ -1,6 +1,7 @@
 //! `/external-notifications`: a tenant's settings and the health of its push.
 
 use actix_web::{HttpRequest, HttpResponse, get, patch, web};
+use chrono::Utc;
 use serde_json::Value;
 use tidings_api::error::ErrorCode;
 use tidings_api::jsonapi::SelfLink;
@@ -112,10 +113,13 @@ fn put(
     attributes: Value,
 ) -> Result<Result<(), Error>, StoreError> {
     let Some(stored) = conn.tenant_get(tenant)? else { return Ok(Err(Error::unauthenticated())) };
+    // Whoever sets the URL or the switch means the push to go on; whoever sets anything else says nothing about it.
+    let resumes = ["/push/url", "/push/enabled"].iter().any(|member| attributes.pointer(member).is_some());
+    let resume = resumes.then(|| Utc::now().timestamp_micros());
     let changed = change(&stored.settings, attributes, |secret| directory.vault().seal(secret));
     match changed {
         Ok(settings) => {
-            conn.settings_put(tenant, &keep_signing(&stored.settings, settings))?;
+            conn.settings_put(tenant, &keep_signing(&stored.settings, settings), resume)?;
             Ok(Ok(()))
         }
         Err(refused) => {

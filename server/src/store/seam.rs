@@ -126,8 +126,9 @@ pub trait TenantQueries {
     fn tenant_deleted_list(&mut self) -> Result<Vec<TenantId>>;
     /// Sweeps up to `limit` notifications of a deleted tenant, and the tenant itself once nothing is left: then true.
     fn tenant_sweep(&mut self, id: TenantId, limit: i64) -> Result<bool>;
-    /// Replaces the settings and lets the push go on if the receiver had stopped it. Answers with the tenant.
-    fn settings_put(&mut self, id: TenantId, settings: &str) -> Result<Tenant>;
+    /// Replaces the settings. With `resume` the push goes on if the receiver had stopped it, and what an earlier
+    /// receiver has put off is due at that time. Answers with the tenant.
+    fn settings_put(&mut self, id: TenantId, settings: &str, resume: Option<Micros>) -> Result<Tenant>;
     /// Stops the push for a reason that the receiver gave.
     ///
     /// Only if the settings are still those of this version: the answer may come from a URL that was replaced.
@@ -232,6 +233,8 @@ pub trait NotificationQueries {
         sequence: i64,
         flags: Flags,
     ) -> Result<Option<StoredNotification>>;
+    /// What was stored under an idempotency key: where, and the hash of its body.
+    fn idempotency_find(&mut self, tenant: TenantId, key: &[u8; 16]) -> Result<Option<(i64, Vec<u8>)>>;
     /// A user or an entity.
     fn resource_get(&mut self, tenant: TenantId, kind: ResourceKind, id: &str) -> Result<Option<Resource>>;
     /// Where the tenant's list begins and ends.

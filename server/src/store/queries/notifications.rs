@@ -139,6 +139,16 @@ impl NotificationQueries for Conn {
         self.notification_get(tenant, sequence)
     }
 
+    fn idempotency_find(&mut self, tenant: TenantId, key: &[u8; 16]) -> Result<Option<(i64, Vec<u8>)>> {
+        let row: Option<(i64, Option<Vec<u8>>)> = notifications::table
+            .filter(notifications::tenant_id.eq(tenant.0))
+            .filter(notifications::idempotency_key.eq(&key[..]))
+            .select((notifications::sequence, notifications::body_hash))
+            .first(self)
+            .optional()?;
+        Ok(row.map(|(sequence, body)| (sequence, body.unwrap_or_default())))
+    }
+
     fn resource_get(&mut self, tenant: TenantId, kind: ResourceKind, id: &str) -> Result<Option<Resource>> {
         let included_in: Option<i64> = resources::table
             .filter(resources::tenant_id.eq(tenant.0))

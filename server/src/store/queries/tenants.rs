@@ -1,10 +1,12 @@
 //! Tenants, their keys and settings, and the installation.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
+use diesel::sql_types::Bool;
 
 use super::Conn;
 use crate::rules::notification::Micros;
-use crate::store::rows::{KeyRow, PositionRow, TenantInsert, TenantRow};
+use crate::store::rows::{KeyRow, LEASED, PositionRow, TenantInsert, TenantRow};
 use crate::store::schema::{api_keys, instance, notifications, positions, resources, states, tenants};
 use crate::store::seam::{ApiKey, NewTenant, Result, Tenant, TenantId, TenantQueries};
 
@@ -114,13 +116,18 @@ impl TenantQueries for Conn {
         Ok(true)
     }
 
-    fn settings_put(&mut self, id: TenantId, settings: &str) -> Result<Tenant> {
+    fn settings_put(&mut self, id: TenantId, settings: &str, resume: Option<Micros>) -> Result<Tenant> {
+        if let Some(now) = resume {
+            let stopped = tenants::table.filter(tenants::id.eq(id.0));
+            diesel::update(stopped).set(tenants::push_stopped.eq(None::<String>)).execute(self)?;
+            let put_off = states::table
+                .filter(states::tenant_id.eq(id.0))
+                .filter(sql::<Bool>("push_state = 1"))
+                .filter(states::due_at.gt(now).and(states::due_at.lt(LEASED)));
+            diesel::update(put_off).set(states::due_at.eq(Some(now))).execute(self)?;
+        }
         let row: TenantRow = diesel::update(tenants::table.filter(tenants::id.eq(id.0)))
-            .set((
-                tenants::settings.eq(settings),
-                tenants::version.eq(tenants::version + 1),
-                tenants::push_stopped.eq(None::<String>),
-            ))
+            .set((tenants::settings.eq(settings), tenants::version.eq(tenants::version + 1)))
             .returning(TenantRow::as_returning())
             .get_result(self)?;
         let tenant = Tenant::from(row);
