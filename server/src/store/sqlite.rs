@@ -26,7 +26,7 @@ pub(super) fn connect(path: &str) -> Result<Conn> {
     conn.batch_execute(BUSY_TIMEOUT)?;
     conn.batch_execute(
         "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA journal_size_limit = 67108864; \
-         PRAGMA cache_size = -16000; PRAGMA wal_autocheckpoint = 4000;",
+         PRAGMA cache_size = -8000; PRAGMA wal_autocheckpoint = 16000;",
     )?;
     Ok(conn)
 }
@@ -45,7 +45,7 @@ struct ReadOnly;
 impl CustomizeConnection<Conn, diesel::r2d2::Error> for ReadOnly {
     fn on_acquire(&self, conn: &mut Conn) -> std::result::Result<(), diesel::r2d2::Error> {
         conn.batch_execute(BUSY_TIMEOUT)
-            .and_then(|()| conn.batch_execute("PRAGMA query_only = ON; PRAGMA cache_size = -4000;"))
+            .and_then(|()| conn.batch_execute("PRAGMA query_only = ON; PRAGMA cache_size = -2000;"))
             .map_err(diesel::r2d2::Error::QueryError)
     }
 }
