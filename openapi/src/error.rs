@@ -76,6 +76,10 @@ codes! {
     MissingMember = 422, "missing_member", "A required member is missing";
     /// The push URL leads to an address that the server may not call.
     BlockedAddress = 422, "blocked_address", "The URL leads to a blocked address";
+    /// The receiver did not show that it wants pushes; the old setting stays.
+    VerificationFailed = 422, "verification_failed", "The URL could not be verified";
+    /// Too many verifications of this tenant are under way. Try again after `Retry-After`.
+    TooManyVerifications = 429, "too_many_verifications", "Too many verifications are under way";
     /// Something failed inside the server; nothing was stored.
     Internal = 500, "internal", "Internal server error";
     /// The server can't take the request now. Try again after `Retry-After`.

@@ -171,4 +171,12 @@ pub enum NotStoredReason {
     Disabled,
     /// `selection.types` does not name the event's type.
     TypeNotSelected,
+    /// A switch in `selection.units` is off for the event's unit.
+    SwitchedOffForUnit,
+    /// `selection.scope` is about others than the event's originator.
+    OutOfScope,
+    /// None of `selection.columns` has changed.
+    ColumnsNotChanged,
+    /// `selection.condition` is not true.
+    ConditionNotMet,
 }

@@ -4,9 +4,12 @@
 //! describes itself as a schema, from which `openapi.json` is generated. What may not enter: HTTP
 //! clients and servers, databases, and rules about what to do with a notification.
 
+pub mod alert;
+pub mod delivery;
 pub mod error;
 pub mod event;
 pub mod event_type;
+pub mod job;
 pub mod jsonapi;
 pub mod notification;
 pub mod operations;

@@ -189,7 +189,7 @@ pub struct ResourceDocument {
 /// The flags of a notification that a consumer can change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Flags {
     /// Whether the receiver is done with it. Left out: stays as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]

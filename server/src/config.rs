@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use crate::alerts::{MailError, Mailer};
 use crate::secrets::Secret;
 use crate::store::DatabaseUrl;
 use crate::telemetry::LogFormat;
@@ -124,6 +125,12 @@ pub struct Options {
     /// How log lines are written [default: text]
     #[arg(long, env = "TIDINGS_LOG", global = true)]
     log: Option<LogFormat>,
+    /// The mail server for alerts: `smtp://user:password@host:587` (STARTTLS) or `smtps://…` [default: none, no mail]
+    #[arg(long, env = "TIDINGS_SMTP_URL", global = true, hide_env_values = true)]
+    smtp_url: Option<String>,
+    /// The address that alerts are sent from, such as `tidings@example.com`
+    #[arg(long, env = "TIDINGS_ALERT_FROM", global = true)]
+    alert_from: Option<String>,
     /// Threads that answer requests [default: one for each core]
     #[arg(long, env = "TIDINGS_WORKERS", global = true)]
     workers: Option<usize>,
@@ -145,6 +152,8 @@ pub struct Config {
     pub secret_key: Option<Secret>,
     /// How log lines are written.
     pub log: LogFormat,
+    /// Sends alerts by mail, if a mail server was given.
+    pub mailer: Option<Mailer>,
     /// Threads that answer requests.
     pub workers: usize,
 }
@@ -181,6 +190,9 @@ pub enum ConfigError {
          characters"
     )]
     OperatorKey(SocketAddr),
+    /// Mail can't be sent like this.
+    #[error(transparent)]
+    Mail(#[from] MailError),
 }
 
 fn read(path: &Path) -> Result<Options, ConfigError> {
@@ -210,6 +222,11 @@ impl Config {
             return Err(ConfigError::OperatorKey(listen));
         }
         let public_url = flags.public_url.or(file.public_url).map(public_url).transpose()?;
+        let sender = flags.alert_from.or(file.alert_from);
+        let mailer = match flags.smtp_url.or(file.smtp_url) {
+            Some(url) => Some(Mailer::new(&url, sender.as_deref().ok_or(MailError::NoSender)?)?),
+            None => None,
+        };
         let cores = std::thread::available_parallelism().map_or(2, |cores| cores.get());
         let workers = flags.workers.or(file.workers).unwrap_or(cores);
         if workers == 0 {
@@ -223,6 +240,7 @@ impl Config {
             allow_egress: flags.allow_egress.or(file.allow_egress).unwrap_or_default(),
             secret_key: flags.secret_key.or(file.secret_key).map(Secret::new),
             log: flags.log.or(file.log).unwrap_or_default(),
+            mailer,
             workers,
         })
     }
@@ -264,6 +282,13 @@ impl fmt::Display for Config {
         let networks: Vec<String> = self.allow_egress.iter().map(ToString::to_string).collect();
         writeln!(f, "allow-egress = {networks:?}")?;
         writeln!(f, "{}", masked("secret-key", &self.secret_key))?;
+        match &self.mailer {
+            Some(mailer) => {
+                writeln!(f, "smtp-url = {:?}", mailer.url())?;
+                writeln!(f, "alert-from = {:?}", mailer.from())?;
+            }
+            None => writeln!(f, "# smtp-url is not given: no mail is sent")?,
+        }
         writeln!(f, "log = {:?}", format!("{:?}", self.log).to_lowercase())?;
         writeln!(f, "workers = {}", self.workers)
     }
@@ -295,6 +320,29 @@ mod tests {
         let shown = Config::new(Options::default()).unwrap().to_string();
         let read: Options = toml::from_str(&shown).unwrap();
         assert_eq!(read.listen, Some(([127, 0, 0, 1], 8080).into()));
+    }
+
+    #[test]
+    fn mail_needs_a_sender_and_its_password_is_not_printed() {
+        let with = |url: &str, from: Option<&str>| {
+            Config::new(Options {
+                smtp_url: Some(url.to_owned()),
+                alert_from: from.map(str::to_owned),
+                ..Options::default()
+            })
+        };
+        let url = "smtp://user:s3cret@mail.example.com";
+        let shown = with(url, Some("tidings@example.com")).unwrap().to_string();
+        assert!(shown.contains("smtp://user:***@mail.example.com") && !shown.contains("s3cret"), "{shown}");
+        for (url, from) in
+            [(url, None), (url, Some("nobody")), ("http://user:s3cret@h", Some("a@example.com"))]
+        {
+            let error = with(url, from).err().unwrap();
+            assert!(
+                matches!(error, ConfigError::Mail(_)) && !error.to_string().contains("s3cret"),
+                "{error}"
+            );
+        }
     }
 
     #[test]

@@ -8,11 +8,12 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tidings_api::settings::{PushPatch, RetentionPatch, SettingsPatch};
+use tidings_api::settings::Settings;
 use tidings_api::tenant::Role;
 
-use crate::rules::settings::{Settings, resolve};
-use crate::secrets::{self, Vault};
+use crate::rules::condition::Condition;
+use crate::rules::settings::{Secrets, resolve, secrets, unreadable};
+use crate::secrets::{Vault, hash};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::seam::{ApiKey, Tenant, TenantId};
@@ -22,6 +23,12 @@ pub const FRESH: Duration = Duration::from_secs(2);
 /// The most entries of a kind that are remembered.
 const MOST: usize = 20_000;
 
+/// Stops the push of a tenant whose settings can't be used.
+fn stop(tenant: &mut Tenant, error: &dyn std::fmt::Display) {
+    tracing::error!(tenant = tenant.public_id, %error, "push is stopped");
+    tenant.push_stopped = Some(error.to_string());
+}
+
 /// A tenant with its settings resolved.
 #[derive(Debug)]
 pub struct TenantEntry {
@@ -29,6 +36,10 @@ pub struct TenantEntry {
     pub tenant: Tenant,
     /// Its settings in force.
     pub settings: Settings,
+    /// What they keep secret.
+    pub secrets: Secrets,
+    /// `settings.selection.condition`, ready to run.
+    pub condition: Option<Condition>,
 }
 
 impl TenantEntry {
@@ -66,7 +77,7 @@ impl<K: Hash + Eq, V: Clone> Remembered<K, V> {
         entries.map.get(key).filter(|(since, _)| since.elapsed() < FRESH).map(|(_, value)| value.clone())
     }
 
-    /// Remembers what was read since `read_at`, unless everything was forgotten meanwhile: it may be outdated then.
+    /// Remembers what was read since `read_at`, unless something was forgotten meanwhile: it may be outdated then.
     fn put(&self, key: K, value: V, read_at: Instant) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if entries.map.len() >= MOST {
@@ -77,9 +88,10 @@ impl<K: Hash + Eq, V: Clone> Remembered<K, V> {
         }
     }
 
-    fn forget(&self) {
+    /// Forgets what `which` chooses. What is being read at this moment isn't remembered: it may be outdated.
+    fn forget(&self, which: impl Fn(&K) -> bool) {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        entries.map.clear();
+        entries.map.retain(|key, _| !which(key));
         entries.forgotten_at = Instant::now();
     }
 }
@@ -120,29 +132,31 @@ impl Directory {
 
     /// A tenant as it is stored, with its settings resolved.
     ///
-    /// Settings that can't be read, because their secrets were sealed with another key or a newer server has written
-    /// them, stop the push and nothing else: events are stored all the same, wait for their push, and don't expire.
+    /// Secrets that can't be opened, because they were sealed with another key, stop the push and nothing else. So do
+    /// settings that can't be read, because a newer server has written them: events are stored all the same, wait for
+    /// their push, and don't expire.
     pub fn entry(&self, mut tenant: Tenant) -> TenantEntry {
-        let set: SettingsPatch = serde_json::from_str(&tenant.settings).unwrap_or_else(|error| {
-            tracing::error!(tenant = tenant.public_id, %error, "settings can't be read; push is stopped");
-            tenant.push_stopped = Some("the settings can't be read by this version of the server".to_owned());
-            SettingsPatch {
-                push: Some(PushPatch { url: Some(String::new()), ..PushPatch::default() }),
-                retention: Some(RetentionPatch { days: Some(u32::MAX) }),
-                ..SettingsPatch::default()
-            }
+        let settings = resolve(&tenant.settings, &tenant.public_id).unwrap_or_else(|error| {
+            stop(&mut tenant, &error);
+            unreadable(&tenant.public_id)
         });
-        let settings = resolve(&set, |sealed| self.vault.open(sealed)).or_else(|error| {
-            tracing::error!(tenant = tenant.public_id, %error, "push is stopped");
-            tenant.push_stopped = Some(error.to_string());
-            let mut plain = set.clone();
-            if let Some(push) = &mut plain.push {
-                (push.authentication, push.signing) = (None, None);
-            }
-            resolve(&plain, |_| Err(error))
+        let opened = secrets(&tenant.settings, &settings, |sealed| self.vault.open(sealed));
+        let secrets = opened.unwrap_or_else(|error| {
+            stop(&mut tenant, &error);
+            Secrets::default()
         });
-        let settings = settings.expect("without secrets there is nothing that could fail");
-        TenantEntry { tenant, settings }
+        let condition = settings.selection.condition.as_deref().and_then(|text| {
+            let condition = Condition::new(text);
+            if let Err(reason) = &condition {
+                tracing::error!(
+                    tenant = tenant.public_id,
+                    reason,
+                    "the condition can't be read; it selects everything"
+                );
+            }
+            condition.ok()
+        });
+        TenantEntry { tenant, settings, secrets, condition }
     }
 
     /// Whom a key belongs to.
@@ -150,7 +164,7 @@ impl Directory {
     /// # Errors
     /// Those of the store.
     pub async fn principal(&self, key: &str) -> Result<Option<Principal>, StoreError> {
-        let hash = secrets::hash(key.as_bytes());
+        let hash = hash(key.as_bytes());
         if let Some(principal) = self.keys.get(&hash) {
             return Ok(Some(principal));
         }
@@ -177,9 +191,14 @@ impl Directory {
         }
     }
 
-    /// Forgets everything, because something was changed on this node.
-    pub fn forget(&self) {
-        self.tenants.forget();
-        self.keys.forget();
+    /// Forgets a tenant, because its settings were changed.
+    pub fn forget(&self, tenant: TenantId) {
+        self.tenants.forget(|id| *id == tenant);
+    }
+
+    /// Forgets everything, because a tenant or a key was deleted on this node.
+    pub fn forget_all(&self) {
+        self.tenants.forget(|_| true);
+        self.keys.forget(|_| true);
     }
 }

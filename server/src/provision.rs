@@ -18,7 +18,7 @@ pub struct FirstSettings {
 /// Makes a signing secret and seals it, outside of any transaction.
 pub fn first_settings(vault: &Vault) -> FirstSettings {
     let secret = SigningSecret::generate().to_text();
-    let signing = SigningPatch { secret: Some(vault.seal(&secret)) };
+    let signing = SigningPatch { secret: Some(vault.seal(&secret).into()), ..SigningPatch::default() };
     let push = PushPatch { signing: Some(signing), ..PushPatch::default() };
     let settings = SettingsPatch { push: Some(push), ..SettingsPatch::default() };
     let stored = serde_json::to_string(&settings).expect("settings hold nothing that JSON can't");

@@ -1,11 +1,14 @@
-//! Removes what has expired, in small batches between which other writes go ahead.
+//! Removes what has expired and gives up pushes that have waited for too long, in small batches between which other
+//! writes go ahead.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidings_api::delivery::AttemptError;
 use tokio::sync::watch;
 
-use crate::directory::Directory;
+use crate::rules::notification::Micros;
+use crate::rules::settings::{resolve, unreadable};
 use crate::store::Store;
 use crate::store::error::StoreError;
 use crate::store::seam::TenantId;
@@ -13,7 +16,7 @@ use crate::telemetry::Metrics;
 
 /// How often expired notifications are looked for.
 const EVERY: Duration = Duration::from_secs(60);
-/// The most that one transaction removes: a few milliseconds' work.
+/// The most that one transaction removes or gives up: a few milliseconds' work.
 const BATCH: i64 = 200;
 /// How many users and entities are looked up at once.
 const RESOURCES: i64 = 10_000;
@@ -22,14 +25,9 @@ const TENANTS: i64 = 500;
 const MICROS_A_DAY: i64 = 86_400_000_000;
 
 /// Sweeps until the server stops.
-pub async fn run(
-    store: Store,
-    directory: Arc<Directory>,
-    metrics: Arc<Metrics>,
-    mut stopping: watch::Receiver<bool>,
-) {
+pub async fn run(store: Store, metrics: Arc<Metrics>, mut stopping: watch::Receiver<bool>) {
     loop {
-        match sweep(&store, &directory, chrono::Utc::now().timestamp_micros(), &stopping).await {
+        match sweep(&store, chrono::Utc::now().timestamp_micros(), &stopping).await {
             Ok(0) => {}
             Ok(removed) => {
                 metrics.expired(removed.unsigned_abs());
@@ -46,16 +44,12 @@ pub async fn run(
     }
 }
 
-/// Removes everything that has expired at the given time. Answers how many notifications that were.
+/// Removes everything that has expired at the given time, and gives up the pushes that have waited too long by then.
+/// Answers how many notifications were removed.
 ///
 /// # Errors
 /// Those of the store; what was removed until then stays removed.
-pub async fn sweep(
-    store: &Store,
-    directory: &Directory,
-    now: i64,
-    stopping: &watch::Receiver<bool>,
-) -> Result<i64, StoreError> {
+pub async fn sweep(store: &Store, now: Micros, stopping: &watch::Receiver<bool>) -> Result<i64, StoreError> {
     let mut removed = 0;
     for tenant in store.read(|conn| conn.tenant_deleted_list()).await? {
         while !*stopping.borrow()
@@ -72,16 +66,55 @@ pub async fn sweep(
         after = Some(last.public_id.clone());
         for tenant in tenants {
             let id = tenant.id;
-            let days = i64::from(directory.entry(tenant).settings.retention_days);
-            removed += expire(store, id, now - days * MICROS_A_DAY, stopping).await?;
+            let settings = resolve(&tenant.settings, &tenant.public_id);
+            let retention = settings.unwrap_or_else(|_| unreadable(&tenant.public_id)).retention;
+            removed += expire(store, id, days_before(now, retention.days), stopping).await?;
+            if let Some(days) = retention.undelivered_days {
+                give_up(store, id, days_before(now, days), stopping).await?;
+            }
         }
     }
+}
+
+fn days_before(now: Micros, days: u32) -> Micros {
+    now.saturating_sub(i64::from(days).saturating_mul(MICROS_A_DAY))
+}
+
+/// Gives up the pushes of what was received before a time. The notifications stay and can be pulled.
+async fn give_up(
+    store: &Store,
+    tenant: TenantId,
+    received_before: Micros,
+    stopping: &watch::Receiver<bool>,
+) -> Result<(), StoreError> {
+    // Most tenants have nothing to give up: that is found out without a place in the writer's queue.
+    let through = store.read(move |conn| match conn.undelivered(tenant, 1)? {
+        (0, _) => Ok(0),
+        _ => conn.received_through(tenant, received_before),
+    });
+    let through = through.await?;
+    let mut given_up = 0;
+    while through > 0 && !*stopping.borrow() {
+        let now = chrono::Utc::now().timestamp_micros();
+        let run = store.write(Some(tenant), move |conn| {
+            conn.give_up(tenant, through, AttemptError::Expired, BATCH, now)
+        });
+        let batch = run.await?;
+        given_up += batch;
+        if batch < BATCH {
+            break;
+        }
+    }
+    if given_up > 0 {
+        tracing::info!(notifications = given_up, "gave up pushes that have waited for too long");
+    }
+    Ok(())
 }
 
 async fn expire(
     store: &Store,
     tenant: TenantId,
-    received_before: i64,
+    received_before: Micros,
     stopping: &watch::Receiver<bool>,
 ) -> Result<i64, StoreError> {
     let mut removed = 0;

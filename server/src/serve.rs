@@ -7,18 +7,23 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::alerts::Alerts;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::push::attempt::Attempts;
 use crate::push::dispatcher::Dispatcher;
 use crate::push::egress::Egress;
 use crate::push::heartbeat;
+use crate::push::prepared::Remembered;
 use crate::push::sender::Sender;
+use crate::push::token::Tokens;
+use crate::push::verification::Permits;
+use crate::push::watch::Watch;
 use crate::secrets::{self, Vault};
 use crate::store::error::StoreError;
 use crate::store::{Opened, Store};
 use crate::telemetry::Metrics;
-use crate::{first_run, http, retention};
+use crate::{first_run, http, jobs, retention};
 
 /// How long the end may take once everything is handed back.
 const LAST_WORDS: Duration = Duration::from_secs(5);
@@ -117,8 +122,8 @@ pub fn run(config: Config) -> Result<(), ServeError> {
     let vault = vault(&config)?;
     let metrics = Arc::new(Metrics::default());
     let senders = std::thread::available_parallelism().map_or(1, |cores| (cores.get() / 2).max(1));
-    let Opened { store, leased, writers } = Store::open(&config.database, &metrics, senders)?;
-    actix_web::rt::System::new().block_on(serve(config, vault, metrics, store, leased))?;
+    let Opened { store, to_lanes, writers } = Store::open(&config.database, &metrics, senders)?;
+    actix_web::rt::System::new().block_on(serve(config, vault, metrics, store, to_lanes))?;
 
     // Every handle on the store is gone, so the writers end once everything is written.
     let deadline = std::time::Instant::now() + LAST_WORDS;
@@ -133,7 +138,7 @@ async fn serve(
     vault: Vault,
     metrics: Arc<Metrics>,
     store: Store,
-    leased: Vec<tokio::sync::mpsc::UnboundedReceiver<crate::store::Leased>>,
+    to_lanes: Vec<tokio::sync::mpsc::UnboundedReceiver<crate::store::ToLane>>,
 ) -> Result<(), ServeError> {
     heartbeat::join(&store).await?;
     let operator_key = first_run::prepare(&config, &store, &vault).await?;
@@ -141,22 +146,36 @@ async fn serve(
     let egress = Arc::new(Egress::new(config.allow_egress.clone()));
     let demo_loopback = config.listen.ip().is_loopback();
 
+    let alerts = Arc::new(Alerts {
+        store: store.clone(),
+        directory: directory.clone(),
+        metrics: metrics.clone(),
+        egress: egress.clone(),
+        mailer: config.mailer.clone(),
+        watch: Arc::<Watch>::default(),
+        demo_loopback,
+    });
     let attempts = {
         let (egress, directory, metrics) = (egress.clone(), directory.clone(), metrics.clone());
         let base = config.push_base();
+        let (tokens, permits) = (Arc::<Tokens>::default(), Arc::<Permits>::default());
         move || Attempts {
             sender: Sender::new(egress.clone()),
+            tokens: tokens.clone(),
+            permits: permits.clone(),
             directory: directory.clone(),
+            prepared: Remembered::default(),
             metrics: metrics.clone(),
             base: base.clone(),
             demo_loopback,
         }
     };
-    let dispatcher = Dispatcher::start(&store, leased, attempts)?;
+    let dispatcher = Dispatcher::start(&store, to_lanes, &alerts.watch, attempts.clone())?;
     let (stop, stopping) = watch::channel(false);
     let state = http::State {
         store: store.clone(),
         directory: directory.clone(),
+        alerts: alerts.clone(),
         egress,
         demo_loopback,
         metrics: metrics.clone(),
@@ -167,12 +186,15 @@ async fn serve(
         push_alive: dispatcher.alive(),
     };
     let listen = |source| ServeError::Listen { address: config.listen, source };
-    let server = http::server(state, config.workers).map_err(listen)?;
+    let server = http::server(state, attempts, config.workers).map_err(listen)?;
     let handle = server.handle();
     let server = actix_web::rt::spawn(server);
     let (end, ending) = watch::channel(false);
-    let heartbeat = actix_web::rt::spawn(heartbeat::run(store.clone(), ending));
-    let retention = actix_web::rt::spawn(retention::run(store.clone(), directory, metrics, stopping));
+    let heartbeat = actix_web::rt::spawn(heartbeat::run(store.clone(), ending.clone()));
+    let noticing = actix_web::rt::spawn(alerts.clone().notice(ending));
+    let telling = actix_web::rt::spawn(alerts.tell(stopping.clone()));
+    let jobs = actix_web::rt::spawn(jobs::run(store.clone(), stopping.clone()));
+    let retention = actix_web::rt::spawn(retention::run(store.clone(), metrics, stopping));
     if config.listen.ip().is_unspecified() && config.public_url.is_none() {
         tracing::warn!(
             "without --public-url the links in pushes lead to {}, which nobody can follow",
@@ -187,10 +209,10 @@ async fn serve(
     store.rooms().close_all();
     handle.stop(true).await;
     let ended = tokio::task::spawn_blocking(move || dispatcher.stop());
-    let _ = tokio::join!(server, retention, ended);
+    let _ = tokio::join!(server, jobs, retention, telling, ended);
     // Only now: a node that falls silent while it still has something in flight is taken for dead.
     end.send_replace(true);
-    let _ = heartbeat.await;
+    let _ = tokio::join!(heartbeat, noticing);
     heartbeat::leave(&store).await?;
     tracing::info!("stopped");
     Ok(())

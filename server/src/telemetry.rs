@@ -24,6 +24,14 @@ struct Answered {
     status: u16,
 }
 
+/// Labels of an alert that was to be sent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Told {
+    kind: &'static str,
+    way: &'static str,
+    result: &'static str,
+}
+
 /// Everything that is counted. No label names a tenant: their number has no bound.
 pub struct Metrics {
     registry: Registry,
@@ -31,10 +39,12 @@ pub struct Metrics {
     events: Family<Outcome, Counter>,
     attempts: Family<Outcome, Counter>,
     attempt_seconds: Histogram,
+    pushes_stopped: Family<Outcome, Counter>,
     commit_seconds: Histogram,
     commit_commands: Histogram,
     lane_bytes: Gauge<i64>,
     expired: Counter<u64, AtomicU64>,
+    alerts: Family<Told, Counter>,
 }
 
 impl Default for Metrics {
@@ -45,10 +55,12 @@ impl Default for Metrics {
             events: Family::default(),
             attempts: Family::default(),
             attempt_seconds: Histogram::new(exponential_buckets(0.001, 2.0, 16)),
+            pushes_stopped: Family::default(),
             commit_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
             commit_commands: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             lane_bytes: Gauge::default(),
             expired: Counter::default(),
+            alerts: Family::default(),
         };
         let to = &mut metrics.registry;
         to.register("http_requests", "Requests answered", metrics.requests.clone());
@@ -56,6 +68,11 @@ impl Default for Metrics {
         to.register("push_attempts", "Attempts to push, by result", metrics.attempts.clone());
         let attempt = metrics.attempt_seconds.clone();
         to.register_with_unit("push_attempt", "Duration of an attempt", Unit::Seconds, attempt);
+        to.register(
+            "pushes_stopped",
+            "Pushes stopped without an admin, by why",
+            metrics.pushes_stopped.clone(),
+        );
         to.register_with_unit(
             "commit",
             "Duration of a commit",
@@ -71,6 +88,7 @@ impl Default for Metrics {
             bytes,
         );
         to.register("expired", "Notifications removed by retention", metrics.expired.clone());
+        to.register("alerts", "Alerts sent, tried and given up, by kind and way", metrics.alerts.clone());
         metrics
     }
 }
@@ -93,6 +111,11 @@ impl Metrics {
         self.attempt_seconds.observe(took.as_secs_f64());
     }
 
+    /// Counts a push that was stopped without an admin: `gone` or `disabled`.
+    pub fn push_stopped(&self, result: &'static str) {
+        self.pushes_stopped.get_or_create(&Outcome { result }).inc();
+    }
+
     /// Counts an answered request. The route is the pattern, not the path.
     pub fn request(&self, method: &str, route: &str, status: u16) {
         let labels = Answered { method: method.to_owned(), route: route.to_owned(), status };
@@ -102,6 +125,11 @@ impl Metrics {
     /// Counts notifications that have expired.
     pub fn expired(&self, count: u64) {
         self.expired.inc_by(count);
+    }
+
+    /// Counts an attempt to send an alert.
+    pub fn alert(&self, kind: &'static str, way: &'static str, result: &'static str) {
+        self.alerts.get_or_create(&Told { kind, way, result }).inc();
     }
 
     /// The text that Prometheus reads.

@@ -7,13 +7,16 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
 use bytes::Bytes;
-use hyper::HeaderMap;
 use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Method};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+use tidings_api::settings::TlsSettings;
 use tidings_server::push::egress::{Egress, PushUrl};
-use tidings_server::push::sender::{Answer, Attempt, Failure, MAX_BODY, Outgoing, Sender};
+use tidings_server::push::sender::{Answer, Attempt, Failure, MAX_BODY, Outgoing, OwnTls, Sender, TlsHash};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -136,7 +139,19 @@ fn outgoing(url: &PushUrl) -> Outgoing<'_> {
         hyper::header::HeaderName::from_static("webhook-id"),
         HeaderValue::from_static("n_1"),
     )]);
-    Outgoing { url, headers, body: Bytes::from_static(b"{}"), deadline: PLENTY, loopback_too: true }
+    Outgoing {
+        method: Method::POST,
+        url,
+        headers,
+        body: Bytes::from_static(b"{}"),
+        deadline: PLENTY,
+        loopback_too: true,
+        tls: None,
+    }
+}
+
+fn text(answer: &Answer) -> String {
+    answer.text(&[])
 }
 
 async fn push(sender: &Sender, receiver: &Receiver) -> Attempt {
@@ -180,7 +195,7 @@ async fn a_push_arrives_as_it_was_given_and_its_answer_comes_back() {
     .await;
     let attempt = push(&sender(), &receiver).await;
     let answer = attempt.outcome.unwrap();
-    assert_eq!((answer.status, answer.text.as_str(), &answer.body[..]), (503, "busy", &b"busy"[..]));
+    assert_eq!((answer.status, text(&answer).as_str(), &answer.body[..]), (503, "busy", &b"busy"[..]));
     assert_eq!(answer.retry_after, Some(Duration::from_secs(7)));
     assert_eq!(attempt.address, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     let request = seen.recv().await.unwrap();
@@ -191,12 +206,36 @@ async fn a_push_arrives_as_it_was_given_and_its_answer_comes_back() {
 }
 
 #[tokio::test]
+async fn other_methods_are_sent_without_a_body_and_their_answers_have_headers() {
+    for method in [Method::GET, Method::OPTIONS] {
+        let (requests, mut seen) = mpsc::unbounded_channel();
+        let receiver = Receiver::start(move |mut stream| {
+            let requests = requests.clone();
+            async move {
+                requests.send(request(&mut stream).await.unwrap()).unwrap();
+                let answer = "HTTP/1.1 200 OK\r\nX-Echo: a\r\nx-echo: b\r\ncontent-length: 0\r\n\r\n";
+                stream.write_all(answer.as_bytes()).await.unwrap();
+            }
+        })
+        .await;
+        let url = receiver.url();
+        let outgoing = Outgoing { method: method.clone(), body: Bytes::new(), ..outgoing(&url) };
+        let answer = sender().send(outgoing).await.outcome.unwrap();
+        let echoes: Vec<_> = answer.headers.get_all("x-echo").iter().collect();
+        assert_eq!(echoes, ["a", "b"]);
+        let request = seen.recv().await.unwrap();
+        assert!(request.starts_with(&format!("{method} /hook HTTP/1.1\r\n")), "{request}");
+        assert!(request.ends_with("\r\n\r\n") && !request.contains("content-length"), "{request}");
+    }
+}
+
+#[tokio::test]
 async fn connections_are_kept() {
     let receiver = Receiver::keeping().await;
     let sender = sender();
     for _ in 0..3 {
         let attempt = push(&sender, &receiver).await;
-        assert_eq!(attempt.outcome.unwrap().text, "ok");
+        assert_eq!(attempt.outcome.unwrap().text(&[]), "ok");
         assert_eq!(attempt.address, Some(IpAddr::V4(Ipv4Addr::LOCALHOST)));
     }
     assert_eq!(receiver.connections(), 1);
@@ -249,7 +288,7 @@ async fn answers_of_every_legal_form_are_read() {
         ("HTTP/1.1 599 ?\r\ncontent-length: 0\r\n\r\nmore than was announced", 599, ""),
     ] {
         let read = answer_to(answer).await.unwrap_or_else(|failure| panic!("{failure:?} for {answer}"));
-        assert_eq!((read.status, read.text.as_str()), (status, text), "{answer}");
+        assert_eq!((read.status, read.text(&[]).as_str()), (status, text), "{answer}");
     }
 }
 
@@ -384,7 +423,7 @@ async fn what_timed_out_is_not_used_again() {
     let deadline = Duration::from_millis(100);
     let slow = Outgoing { body: Bytes::from_static(b"slow"), deadline, ..outgoing(&url) };
     assert_eq!(sender.send(slow).await.outcome.unwrap_err(), Failure::Timeout);
-    assert_eq!(push(&sender, &slow_at_first).await.outcome.unwrap().text, "ok");
+    assert_eq!(push(&sender, &slow_at_first).await.outcome.unwrap().text(&[]), "ok");
     assert_eq!(slow_at_first.connections(), 2);
 }
 
@@ -404,7 +443,7 @@ async fn an_endless_body_is_read_up_to_the_bound_and_cut_off() {
         .await;
         let answer = push(&sender(), &endless).await.outcome.unwrap();
         assert_eq!((answer.status, answer.body.len()), (200, MAX_BODY));
-        assert_eq!(answer.text, "x".repeat(1_000));
+        assert_eq!(text(&answer), "x".repeat(1_000));
         timeout(PLENTY, was_closed.recv()).await.expect("the connection must be closed").unwrap();
     }
 }
@@ -479,9 +518,9 @@ async fn loopback_is_not_dialled_in_any_spelling() {
 async fn names_are_dialled_when_their_addresses_are_permitted() {
     let receiver = Receiver::keeping().await;
     let url = url(&format!("http://localhost:{}/", receiver.address.port()));
-    assert_eq!(sender().send(outgoing(&url)).await.outcome.unwrap().text, "ok");
+    assert_eq!(sender().send(outgoing(&url)).await.outcome.unwrap().text(&[]), "ok");
     let allowing = Sender::new(Arc::new(Egress::new(vec!["127.0.0.0/8".parse().unwrap()])));
-    assert_eq!(push_strictly(&allowing, &url).await.outcome.unwrap().text, "ok");
+    assert_eq!(push_strictly(&allowing, &url).await.outcome.unwrap().text(&[]), "ok");
 }
 
 #[tokio::test]
@@ -535,12 +574,7 @@ fn tls(protocols: &[&str]) -> (CertificateDer<'static>, TlsAcceptor) {
 fn trusting(certificate: CertificateDer<'static>) -> Sender {
     let mut roots = RootCertStore::empty();
     roots.add(certificate).unwrap();
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Sender::with_tls(Arc::default(), config)
+    Sender::with_authorities(Arc::default(), roots)
 }
 
 async fn tls_receiver(acceptor: TlsAcceptor) -> Receiver {
@@ -562,7 +596,7 @@ async fn tls_is_spoken_with_whom_is_trusted_alone() {
     let by_name = url(&format!("https://localhost:{}/", receiver.address.port()));
     let by_address = url(&format!("https://{}/", receiver.address));
     let trusting = trusting(certificate);
-    assert_eq!(trusting.send(outgoing(&by_name)).await.outcome.unwrap().text, "ok");
+    assert_eq!(trusting.send(outgoing(&by_name)).await.outcome.unwrap().text(&[]), "ok");
     let other_name = trusting.send(outgoing(&by_address)).await;
     assert_eq!(other_name.outcome.unwrap_err(), Failure::Tls);
     assert_eq!(sender().send(outgoing(&by_name)).await.outcome.unwrap_err(), Failure::Tls);
@@ -604,12 +638,174 @@ async fn http_2_is_spoken_where_offered_on_one_connection() {
     .await;
     let url = url(&format!("https://localhost:{}/", receiver.address.port()));
     let sender = Arc::new(trusting(certificate));
-    assert_eq!(sender.send(outgoing(&url)).await.outcome.unwrap().text, "two");
+    assert_eq!(sender.send(outgoing(&url)).await.outcome.unwrap().text(&[]), "two");
     let mut pushes = JoinSet::new();
     for _ in 0..20 {
         let (sender, url) = (Arc::clone(&sender), url.clone());
-        pushes.spawn(async move { sender.send(outgoing(&url)).await.outcome.unwrap().text });
+        pushes.spawn(async move { sender.send(outgoing(&url)).await.outcome.unwrap().text(&[]) });
     }
     assert_eq!(pushes.join_all().await, vec!["two"; 20]);
     assert_eq!(receiver.connections(), 1);
+}
+
+fn pem(label: &str, der: &[u8]) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(der);
+    format!("-----BEGIN {label}-----\n{text}\n-----END {label}-----\n")
+}
+
+/// An authority, and what it has signed.
+struct Authority {
+    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    certificate: rcgen::Certificate,
+}
+
+impl Authority {
+    fn new() -> Self {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = params.self_signed(&key).unwrap();
+        Self { issuer: rcgen::Issuer::new(params, key), certificate }
+    }
+
+    /// A certificate for this name, and its key.
+    fn signs(&self, name: &str) -> (rcgen::Certificate, rcgen::KeyPair) {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let params = rcgen::CertificateParams::new([name.to_owned()]).unwrap();
+        (params.signed_by(&key, &self.issuer).unwrap(), key)
+    }
+
+    /// The settings of a tenant that trusts this authority, and shows a certificate of this name.
+    fn client(&self, name: &str) -> (TlsSettings, String) {
+        let (certificate, key) = self.signs(name);
+        let settings = TlsSettings {
+            client_certificate: Some(pem("CERTIFICATE", certificate.der())),
+            authorities: Some(pem("CERTIFICATE", self.certificate.der())),
+        };
+        (settings, pem("PRIVATE KEY", &key.serialize_der()))
+    }
+
+    /// A receiver that asks for a certificate of this authority, and answers with its bytes in hexadecimal.
+    async fn receiver(&self) -> Receiver {
+        let (certificate, key) = self.signs("localhost");
+        let mut roots = RootCertStore::empty();
+        roots.add(self.certificate.der().clone()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider))
+            .build()
+            .unwrap();
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(verifier)
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivateKeyDer::Pkcs8(key.serialize_der().into()),
+            )
+            .unwrap();
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        Receiver::start(move |stream| {
+            let acceptor = acceptor.clone();
+            async move {
+                let Ok(mut stream) = acceptor.accept(stream).await else { return };
+                let shown = stream.get_ref().1.peer_certificates().unwrap()[0].to_vec();
+                let shown: String = shown.iter().map(|byte| format!("{byte:02x}")).collect();
+                while request(&mut stream).await.is_some() {
+                    let length = shown.len();
+                    let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n{shown}");
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                    stream.flush().await.unwrap();
+                }
+            }
+        })
+        .await
+    }
+}
+
+/// The certificate in a PEM, as [`Authority::receiver`] answers with it.
+fn hex(pem: &str) -> String {
+    use rustls::pki_types::pem::PemObject as _;
+    let certificate = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    certificate.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn push_with(
+    sender: &Sender,
+    url: &PushUrl,
+    tenant: u64,
+    own: &(TlsSettings, String),
+) -> Result<Answer, Failure> {
+    let key = own.0.client_certificate.is_some().then_some(own.1.as_str());
+    let tls = Some(OwnTls { tenant, settings: &own.0, key, hash: TlsHash::of(&own.0, key) });
+    sender.send(Outgoing { tls, ..outgoing(url) }).await.outcome
+}
+
+#[tokio::test]
+async fn a_tenant_shows_its_certificate_and_trusts_its_own_authorities_besides_the_others() {
+    let authority = Authority::new();
+    let receiver = authority.receiver().await;
+    let by_name = url(&format!("https://localhost:{}/", receiver.address.port()));
+    let (certificate, acceptor) = tls(&["http/1.1"]);
+    let public = tls_receiver(acceptor).await;
+    let public_url = url(&format!("https://localhost:{}/", public.address.port()));
+    let sender = trusting(certificate);
+    let own = authority.client("tenant.example");
+
+    let answer = push_with(&sender, &by_name, 1, &own).await.unwrap();
+    let shown = std::str::from_utf8(&answer.body).unwrap();
+    assert_eq!(shown, hex(own.0.client_certificate.as_deref().unwrap()));
+    assert_eq!(push_with(&sender, &public_url, 1, &own).await.unwrap().text(&[]), "ok");
+
+    let without_authority = (TlsSettings { authorities: None, ..own.0.clone() }, own.1.clone());
+    assert_eq!(push_with(&sender, &by_name, 1, &without_authority).await.unwrap_err(), Failure::Tls);
+    let without_certificate = (TlsSettings { client_certificate: None, ..own.0.clone() }, String::new());
+    assert_eq!(push_with(&sender, &by_name, 1, &without_certificate).await.unwrap_err(), Failure::Tls);
+    let of_others = (
+        TlsSettings { authorities: own.0.authorities.clone(), ..Authority::new().client("x").0 },
+        own.1.clone(),
+    );
+    assert_eq!(push_with(&sender, &by_name, 1, &of_others).await.unwrap_err(), Failure::Tls);
+    assert_eq!(sender.send(outgoing(&by_name)).await.outcome.unwrap_err(), Failure::Tls);
+}
+
+#[tokio::test]
+async fn a_connection_with_one_tenants_tls_is_never_lent_to_another() {
+    let authority = Authority::new();
+    let receiver = authority.receiver().await;
+    let by_name = url(&format!("https://localhost:{}/", receiver.address.port()));
+    let sender = sender();
+    let (first, second) = (authority.client("first.example"), authority.client("second.example"));
+    let trusting = (TlsSettings { client_certificate: None, ..first.0.clone() }, String::new());
+    for _ in 0..2 {
+        for own in [&first, &second] {
+            let answer = push_with(&sender, &by_name, 1, own).await.unwrap();
+            let certificate = own.0.client_certificate.as_deref().unwrap();
+            assert_eq!(std::str::from_utf8(&answer.body).unwrap(), hex(certificate));
+        }
+    }
+    assert_eq!(receiver.connections(), 2, "each certificate has a connection, which is kept");
+    // The same certificate by another tenant.
+    assert_eq!(push_with(&sender, &by_name, 2, &first).await.unwrap().status, 200);
+    assert_eq!(receiver.connections(), 3);
+    // The kept connections are there to be lent to those who have no certificate, or no trust.
+    assert_eq!(push_with(&sender, &by_name, 1, &trusting).await.unwrap_err(), Failure::Tls);
+    assert_eq!(sender.send(outgoing(&by_name)).await.outcome.unwrap_err(), Failure::Tls);
+}
+
+#[tokio::test]
+async fn a_tenant_with_tls_of_its_own_is_not_let_through_to_loopback() {
+    let authority = Authority::new();
+    let receiver = authority.receiver().await;
+    let by_name = url(&format!("https://localhost:{}/", receiver.address.port()));
+    let sender = sender();
+    let own = authority.client("tenant.example");
+    assert_eq!(push_with(&sender, &by_name, 1, &own).await.unwrap().status, 200);
+    let tls = Some(OwnTls {
+        tenant: 1,
+        settings: &own.0,
+        key: Some(&own.1),
+        hash: TlsHash::of(&own.0, Some(&own.1)),
+    });
+    let strict = sender.send(Outgoing { tls, loopback_too: false, ..outgoing(&by_name) }).await;
+    assert_eq!(strict.outcome.unwrap_err(), Failure::BlockedAddress);
 }

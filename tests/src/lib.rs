@@ -9,7 +9,10 @@ pub mod ports;
 pub mod random;
 pub mod raw;
 pub mod receiver;
+pub mod receivers;
 pub mod server;
+pub mod smtp;
+pub mod systems;
 pub mod wait;
 
 pub use api::{Answer, Api, Tenant, event};

@@ -50,6 +50,8 @@ pub enum Reply {
     Status(u16),
     /// A status with headers and no body; the connection stays open.
     WithHeaders(u16, Vec<(String, String)>),
+    /// A status with headers and a body; the connection stays open.
+    WithBody(u16, Vec<(String, String)>, Vec<u8>),
     /// These bytes, then the connection is closed.
     Raw(Vec<u8>),
     /// These bytes one after another with a pause before each, then the connection is closed.
@@ -216,9 +218,10 @@ fn converse(shared: &Shared, stream: TcpStream) {
     while let Some(request) = read(&mut reader) {
         let nth = shared.count.fetch_add(1, Ordering::SeqCst);
         let reply = (shared.answer)(&request, nth);
+        let unread = !request.body.is_empty();
         shared.requests().push(request);
         shared.arrived.notify_all();
-        if !answer(&stream, &mut reader, reply) {
+        if !answer(&stream, &mut reader, unread, reply) {
             break;
         }
     }
@@ -227,7 +230,7 @@ fn converse(shared: &Shared, stream: TcpStream) {
 }
 
 /// Reads one request, all but the last byte of its body: a socket that is closed with something unread sends a reset,
-/// which is how [`Reply::Reset`] is done.
+/// which is how [`Reply::Reset`] is done. (To a request without a body it is a close.)
 fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
     let mut line = String::new();
     reader.read_line(&mut line).ok().filter(|&count| count > 0)?;
@@ -244,31 +247,43 @@ fn read(reader: &mut BufReader<&TcpStream>) -> Option<Request> {
         let (name, value) = line.split_once(':')?;
         headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
     }
-    let length = headers.iter().find(|(name, _)| name == "content-length")?.1.parse::<usize>().ok()?;
-    let mut body = vec![0; length.checked_sub(1)?];
+    let length = match headers.iter().find(|(name, _)| name == "content-length") {
+        Some((_, length)) => length.parse::<usize>().ok()?,
+        None if matches!(method.as_str(), "GET" | "OPTIONS") => 0,
+        None => return None,
+    };
+    let mut body = vec![0; length.saturating_sub(1)];
     reader.read_exact(&mut body).ok()?;
-    let mut last = [0];
-    (reader.get_ref().peek(&mut last).ok()? == 1).then(|| body.push(last[0]))?;
+    if length > 0 {
+        let mut last = [0];
+        (reader.get_ref().peek(&mut last).ok()? == 1).then(|| body.push(last[0]))?;
+    }
     Some(Request { method, path, headers, body, at: Instant::now() })
 }
 
-/// Answers a request; false when the connection is to be closed.
-fn answer(stream: &TcpStream, reader: &mut BufReader<&TcpStream>, reply: Reply) -> bool {
+/// Answers a request, of which a byte may be unread; false when the connection is to be closed.
+fn answer(stream: &TcpStream, reader: &mut BufReader<&TcpStream>, unread: bool, reply: Reply) -> bool {
     if matches!(reply, Reply::Reset) {
         return false;
     }
     if let Reply::After(pause, reply) = reply {
         std::thread::sleep(pause);
-        return answer(stream, reader, *reply);
+        return answer(stream, reader, unread, *reply);
     }
-    let mut last = [0];
-    if reader.read_exact(&mut last).is_err() {
+    if unread && reader.read_exact(&mut [0]).is_err() {
         return false;
     }
     let mut writer = stream;
     match reply {
         Reply::Status(status) => writer.write_all(head(status, &[]).as_bytes()).is_ok(),
         Reply::WithHeaders(status, headers) => writer.write_all(head(status, &headers).as_bytes()).is_ok(),
+        Reply::WithBody(status, mut headers, body) => {
+            headers.push(("content-length".into(), body.len().to_string()));
+            let head: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+            let mut answer = format!("HTTP/1.1 {status} Answer\r\n{head}\r\n").into_bytes();
+            answer.extend(body);
+            writer.write_all(&answer).is_ok()
+        }
         Reply::Raw(bytes) => {
             let _ = writer.write_all(&bytes);
             false

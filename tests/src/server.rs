@@ -16,6 +16,16 @@ pub const OPERATOR_KEY: &str = "operator-key-of-the-end-to-end-tests";
 /// The key that encrypts stored secrets, the same for all nodes of one database: base64 of 32 bytes.
 const SECRET_KEY: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
 
+/// The key that a server on this database seals secrets with, once it has started.
+pub fn secret_key(database: &Database) -> String {
+    match database.url().strip_prefix("sqlite:") {
+        Some(path) => {
+            std::fs::read_to_string(format!("{path}.key")).expect("the key stands beside the database")
+        }
+        None => SECRET_KEY.to_owned(),
+    }
+}
+
 /// The built program next to the running test, `tidings-server` or an example such as `examples/archive`.
 pub fn built(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of the running test");
@@ -173,6 +183,15 @@ impl Server {
     /// A new tenant with a key of each role.
     pub fn tenant(&self, name: &str) -> Tenant {
         Tenant::create(&self.operator(), name)
+    }
+
+    /// A new tenant with one key, that of an admin.
+    pub fn admin(&self, name: &str) -> Api {
+        let operator = self.operator();
+        let body = serde_json::json!({"data": {"type": "tenant", "attributes": {"name": name}}});
+        let tenant = operator.post("tenants", &body).expect(201);
+        let id = tenant["data"]["id"].as_str().expect("an id");
+        operator.with_key(&crate::api::create_key(&operator, id, "admin").1)
     }
 
     /// What the server has written to stdout and stderr.

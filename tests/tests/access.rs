@@ -33,6 +33,11 @@ fn body(path: &str, method: &str) -> Option<Value> {
         ("notifications", "post") => event("close"),
         ("notifications", _) => json!({"data": flags}),
         ("operations", _) => json!({"atomic:operations": [{"op": "update", "data": flags}]}),
+        ("external-notifications", "post") => json!({}),
+        ("jobs", _) => {
+            let update = json!({"action": "update", "set": {"isRead": true}, "ids": ["1"]});
+            json!({"data": {"type": "job", "attributes": update}})
+        }
         ("external-notifications", _) => {
             json!({"data": {"type": "externalNotifications", "attributes": {"retention": {"days": 100}}}})
         }
@@ -65,6 +70,9 @@ fn call(api: &Api, method: &str, path: &str) -> Answer {
 /// A tenant with one notification about user 100 and entity `experiment:a`.
 fn with_one(server: &Server, name: &str) -> Tenant {
     let tenant = server.tenant(name);
+    // Nobody is there, but there is something to deliver and to try.
+    let nowhere = "http://127.0.0.1:9/";
+    tenant.admin.settings(json!({"push": {"url": nowhere}, "alerts": {"url": nowhere}})).expect(200);
     let mut posted = event("close");
     posted["data"]["relationships"] = json!({
         "entity": {"data": {"type": "entity", "id": "experiment:a"}},
@@ -80,6 +88,8 @@ on_both! {
         let server = Server::start(&db);
         let tenant = with_one(&server, "mine");
         let key_id = create_key(&server.operator(), &tenant.id, "consumer").0;
+        let job = tenant.admin.post("jobs", &body("jobs", "post").unwrap()).expect(202);
+        let job = job["data"]["id"].as_str().unwrap();
         let document = server.anonymous().get("/openapi.json").expect(200);
         let keys = [&tenant.producer, &tenant.consumer, &tenant.admin, &server.operator()];
         // What deletes comes last: a right role would otherwise take the ground from the calls after it.
@@ -91,6 +101,7 @@ on_both! {
                 Some("tenants") => tenant.id.as_str(),
                 Some("entities") => "experiment:a",
                 Some("users") => "100",
+                Some("jobs") => job,
                 _ => "1",
             };
             let mut path = String::new();

@@ -6,9 +6,7 @@ use std::sync::Arc;
 
 use serde_json::json;
 use tidings_api::error::ErrorCode;
-use tidings_server::directory::Directory;
 use tidings_server::retention;
-use tidings_server::secrets::Vault;
 use tidings_server::store::Store;
 use tidings_tests::{Database, Server, event, on_both};
 
@@ -17,10 +15,9 @@ const DAY: i64 = 86_400_000_000;
 /// Sweeps the database of a running server as if it were another time.
 fn sweep(db: &Database, now: i64) -> i64 {
     let store = Store::open(&db.url().parse().unwrap(), &Arc::default(), 1).unwrap().store;
-    let directory = Directory::new(store.clone(), Vault::new(&Vault::new_key()).unwrap());
     let (_going_on, stopping) = tokio::sync::watch::channel(false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    runtime.block_on(retention::sweep(&store, &directory, now, &stopping)).unwrap()
+    runtime.block_on(retention::sweep(&store, now, &stopping)).unwrap()
 }
 
 fn now() -> i64 {

@@ -3,29 +3,32 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tidings_api::notification::Flags;
 use tidings_server::rules::notification::{Content, PushProgress, StoredNotification};
 use tidings_server::store::error::StoreError;
 use tidings_server::store::seam::{
-    Append, Appended, Filter, Idempotency, NewTenant, Outcome, PageQuery, Report, Resource, ResourceKind,
-    Seek, TenantId,
+    Append, Appended, Filter, Idempotency, NewTenant, PageQuery, Resource, ResourceKind, Seek, TenantId, Want,
 };
-use tidings_server::store::{Leased, Opened, Store};
+use tidings_server::store::{Opened, Store, ToLane};
 use tidings_server::telemetry::Metrics;
 use tidings_tests::{Database, on_both};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+#[path = "store/leases.rs"]
+mod leases;
+#[path = "store/upgrade.rs"]
+mod upgrade;
+
 struct Node {
     store: Store,
-    leased: UnboundedReceiver<Leased>,
+    to_lane: UnboundedReceiver<ToLane>,
 }
 
 fn open(db: &Database) -> Node {
     let url = db.url().parse().unwrap();
-    let Opened { store, mut leased, .. } = Store::open(&url, &Arc::new(Metrics::default()), 1).unwrap();
-    Node { store, leased: leased.remove(0) }
+    let Opened { store, mut to_lanes, .. } = Store::open(&url, &Arc::new(Metrics::default()), 1).unwrap();
+    Node { store, to_lane: to_lanes.remove(0) }
 }
 
 fn block_on<T>(test: impl Future<Output = T>) -> T {
@@ -65,6 +68,7 @@ fn event(tenant: TenantId, content: Content) -> Append {
         idempotency: None,
         has_url: true,
         push_now: false,
+        fifo: false,
     }
 }
 
@@ -73,6 +77,11 @@ async fn post(store: &Store, tenant: TenantId, time: i64) -> i64 {
         Appended::Stored { sequence, .. } => sequence,
         other => panic!("not stored: {other:?}"),
     }
+}
+
+/// What a lane wants that knows the first settings of a tenant.
+fn want(limit: i64) -> Want {
+    Want { version: 1, limit, retries: limit / 4, bytes: 1 << 20, fifo: false }
 }
 
 fn everything(ascending: bool) -> PageQuery {
@@ -191,89 +200,6 @@ on_both! {
         });
     }
 
-    fn a_new_notification_goes_leased_to_its_lane_and_nobody_else_can_claim_it(db) {
-        block_on(async {
-            let (mut one, other) = (open(&db), open(&db));
-            one.store.write(None, { let n = one.store.node(); move |conn| conn.node_seen(n) }).await.unwrap();
-            let a = tenant(&one.store, "a").await;
-            let now = Append { push_now: true, ..event(a, content("close", 1)) };
-            assert_eq!(one.store.append(now).await.unwrap(), Appended::Stored { sequence: 1, leased: true });
-            let leased = one.leased.recv().await.unwrap();
-            assert_eq!((leased.tenant, leased.notification.sequence), (a, 1));
-            let thief = other.store.node();
-            let claimed = other.store.write(Some(a), move |conn| conn.claim(a, thief, i64::MAX - 1, 10, 1 << 20)).await.unwrap();
-            assert_eq!(claimed, []);
-            assert_eq!(one.store.read(|conn| conn.due()).await.unwrap(), [], "what is leased is not due");
-
-            // The other node takes the first for dead; its late report counts for nothing.
-            let freed = other.store.write(None, |conn| conn.node_reap(i64::MIN, 5)).await.unwrap();
-            assert_eq!(freed, 1);
-            let claimed = other.store.write(Some(a), move |conn| conn.claim(a, thief, 5, 10, 1 << 20)).await.unwrap();
-            assert_eq!(claimed.len(), 1);
-            let delivered = Outcome::Delivered { dismiss: true };
-            one.store.report(vec![Report { tenant: a, sequence: 1, outcome: delivered }]).await.unwrap();
-            assert_eq!(get(&one.store, a, 1).await.state.push, PushProgress::Pending);
-            other.store.report(vec![Report { tenant: a, sequence: 1, outcome: delivered }]).await.unwrap();
-            let state = get(&one.store, a, 1).await.state;
-            assert_eq!((state.push, state.is_dismissed, state.attempts), (PushProgress::Delivered, true, 1));
-        });
-    }
-
-    fn a_dead_node_s_leases_are_freed_and_a_living_one_s_are_not(db) {
-        block_on(async {
-            let (living, dead) = (open(&db), open(&db));
-            let a = tenant(&living.store, "a").await;
-            for time in 0..4 {
-                post(&living.store, a, time).await;
-            }
-            for node in [&dead, &living] {
-                let id = node.store.node();
-                node.store.write(None, move |conn| conn.node_seen(id)).await.unwrap();
-                let claimed = node.store.write(Some(a), move |conn| conn.claim(a, id, 10, 2, 1 << 20)).await.unwrap();
-                assert_eq!(claimed.len(), 2);
-                tokio::time::sleep(Duration::from_millis(60)).await;
-            }
-            // The dead node was seen 60 ms or more before the living one.
-            let id = living.store.node();
-            let silence = 50_000;
-            let freed = living.store.write(None, move |conn| {
-                conn.node_seen(id)?;
-                conn.node_reap(silence, 7)
-            }).await.unwrap();
-            assert_eq!(freed, 2);
-            assert_eq!(living.store.read(|conn| conn.due()).await.unwrap(), [(a, 7)]);
-            let claimed = living.store.write(Some(a), move |conn| conn.claim(a, id, 7, 10, 1 << 20)).await.unwrap();
-            assert_eq!(claimed.iter().map(|n| n.sequence).collect::<Vec<_>>(), [1, 2]);
-        });
-    }
-
-    fn outcomes_decide_when_it_is_due_again(db) {
-        block_on(async {
-            let node = open(&db);
-            let id = node.store.node();
-            let a = tenant(&node.store, "a").await;
-            for time in 1..=4 {
-                post(&node.store, a, time).await;
-            }
-            let claimed = node.store.write(Some(a), move |conn| conn.claim(a, id, 3, 10, 1 << 20)).await.unwrap();
-            assert_eq!(claimed.len(), 3, "what is due later is not claimed");
-            let report = |sequence, outcome| Report { tenant: a, sequence, outcome };
-            let reports = vec![
-                report(1, Outcome::Retry(100)),
-                report(2, Outcome::Failed),
-                report(3, Outcome::HandBack(50)),
-            ];
-            node.store.report(reports.clone()).await.unwrap();
-            node.store.report(reports).await.unwrap();
-            let state = |n: StoredNotification| (n.state.push, n.state.attempts, n.state.next_attempt_at);
-            assert_eq!(state(get(&node.store, a, 1).await), (PushProgress::Pending, 1, Some(100)), "counted once");
-            assert_eq!(state(get(&node.store, a, 2).await), (PushProgress::Failed, 1, None));
-            assert_eq!(state(get(&node.store, a, 3).await), (PushProgress::Pending, 0, Some(50)));
-            let due = node.store.write(Some(a), move |conn| conn.claim(a, id, 100, 10, 1 << 20)).await.unwrap();
-            assert_eq!(due.iter().map(|n| n.sequence).collect::<Vec<_>>(), [1, 3, 4]);
-        });
-    }
-
     fn every_filter_selects_what_it_says(db) {
         block_on(async {
             let node = open(&db);
@@ -371,8 +297,8 @@ on_both! {
             }
             assert_eq!(get(&node.store, a, 3).await.sequence, 3, "the connection is fit for use after a page was cut");
             let id = node.store.node();
-            let claimed = node.store.write(Some(a), move |conn| conn.claim(a, id, 9, 100, 20 << 20)).await.unwrap();
-            assert_eq!(claimed.len(), 2, "claims keep to their bytes as well");
+            let claimed = node.store.write(Some(a), move |conn| conn.claim(a, id, 9, Want { bytes: 20 << 20, ..want(100) })).await.unwrap();
+            assert_eq!(claimed.notifications.len(), 2, "claims keep to their bytes as well");
         });
     }
 

@@ -65,10 +65,19 @@ on_both! {
         let defaults = attributes();
         assert_eq!(defaults, json!({
             "enabled": true,
-            "push": {"url": null, "enabled": true, "authentication": {"kind": "none"}, "autoDismiss": false,
-                "retry": {"kind": "exponential", "firstSeconds": 5, "factor": 2.0, "capSeconds": 43200, "attempts": 20}},
-            "selection": {"types": ["*"]},
-            "retention": {"days": 180}
+            "profile": null,
+            "push": {"url": null, "enabled": true, "userAgent": null, "contentType": "application/json",
+                "timeoutSeconds": 15, "maxConcurrency": 32, "rateLimit": null, "ordering": "none",
+                "authentication": {"kind": "none"}, "tls": {"clientCertificate": null, "authorities": null},
+                "signing": {"overlapSeconds": 86400}, "clientId": tenant.id, "clientIdHeader": "X-AdobeSign-ClientId",
+                "acknowledgement": {"kind": "status"}, "verification": {"kind": "none"},
+                "retry": {"kind": "exponential", "firstSeconds": 5, "factor": 2.0, "capSeconds": 43200,
+                    "giveUpAfterSeconds": null, "attempts": 20, "jitter": 0.2},
+                "disableAfterSeconds": null, "autoDismiss": false},
+            "payload": {"detail": "full", "fields": {}, "optionalFields": [], "maxBytes": 10_000_000},
+            "selection": {"types": ["*"], "scope": {"kind": "all"}, "columns": [], "condition": null, "units": {}},
+            "retention": {"days": 180, "undeliveredDays": null},
+            "alerts": {"email": null, "url": null, "backlogAgeSeconds": null}
         }));
         let url = "http://127.0.0.1:9/hook";
         let answer = tenant.admin.settings(json!({"push": {"url": url, "autoDismiss": true}, "retention": {"days": 30}})).expect(200);

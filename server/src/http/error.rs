@@ -104,6 +104,16 @@ impl Error {
         self.at(pointer)
     }
 
+    /// The same error where the parameter came as a member of an object in the body.
+    pub(super) fn in_member(mut self, object: &str, escape: impl Fn(&str) -> String) -> Self {
+        let Some(ErrorSource::Parameter(name)) = self.object.source.take() else { return self };
+        let code = match self.object.code {
+            ErrorCode::UnknownParameter => ErrorCode::UnknownMember,
+            _ => ErrorCode::InvalidValue,
+        };
+        Error::new(code, std::mem::take(&mut self.object.detail)).at(format!("{object}/{}", escape(&name)))
+    }
+
     /// The error object.
     #[cfg(test)]
     pub(super) fn object(&self) -> &ErrorObject {
@@ -129,7 +139,7 @@ impl ResponseError for Error {
             ErrorCode::Unauthenticated => {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
-            ErrorCode::Unavailable => {
+            ErrorCode::Unavailable | ErrorCode::TooManyVerifications => {
                 response.insert_header((header::RETRY_AFTER, "1"));
             }
             _ => {}

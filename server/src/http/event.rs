@@ -1,18 +1,27 @@
 //! From an event, as a producer posts it, to what is stored: checked, and its JSON put together for good.
 
 use std::collections::HashSet;
+use std::ops::Range;
 use std::sync::Arc;
 
+use actix_web::web;
 use chrono::Datelike as _;
 use tidings_api::error::ErrorCode;
-use tidings_api::event::{Change, EventAttributes, EventData, EventRelationship, Originator};
+use tidings_api::event::{
+    Change, EventAttributes, EventData, EventRelationship, NotStoredReason, Originator,
+};
 use tidings_api::event_type::EventType;
 use tidings_api::jsonapi::RawResource;
 
 use super::error::Error;
+use crate::directory::TenantEntry;
+use crate::rules::condition::Answer;
 use crate::rules::notification::{Content, Micros};
+use crate::rules::selection::{EventView, select};
 use crate::store::seam::{Append, Idempotency, ResourceKind, Tenant};
 
+/// How often the settings are looked at again when they change while an event is stored.
+pub(super) const DECISIONS: usize = 5;
 const SHORT: usize = 255;
 const MAX_ID: usize = 1000;
 const MAX_COMMENT: usize = 100_000;
@@ -28,6 +37,11 @@ pub(super) struct Event {
     /// The producer's own id.
     pub(super) id: Option<String>,
     resources: Vec<(ResourceKind, String, bool)>,
+    change: Option<Change>,
+    originator: Option<Originator>,
+    unit: Option<String>,
+    /// Where its own data stands in what is stored.
+    data: Option<Range<usize>>,
 }
 
 impl Event {
@@ -56,7 +70,7 @@ impl Event {
             Some(time) => time.timestamp_micros(),
             None => now,
         };
-        let extra = extra(&attributes)?;
+        let (extra, own) = extra(&attributes)?;
         let mut resources = included_resources(included)?;
         let relationships = data.relationships.unwrap_or_default();
         let entity = linkage(relationships.entity, "entity", "entity")?;
@@ -82,7 +96,58 @@ impl Event {
             event_type: attributes.r#type,
             id: attributes.event_id,
             resources,
+            change: attributes.change,
+            originator: attributes.originator,
+            unit: attributes.unit,
+            data: own,
         })
+    }
+
+    /// What the tenant's rules see.
+    fn view(&self) -> EventView<'_> {
+        EventView {
+            event_type: &self.event_type,
+            created_at: self.content.created_at,
+            comment: self.content.comment.as_deref(),
+            data: self.data.clone().and_then(|range| self.content.extra.get(range)),
+            change: self.change.as_ref(),
+            originator: self.originator.as_ref(),
+            unit: self.unit.as_deref(),
+            entity: self.content.entity.as_deref(),
+            created_by: self.content.created_by.as_deref(),
+        }
+    }
+
+    /// Whether the tenant's settings select it; if not, why. Not for a thread that others wait for: with a condition it can
+    /// take long.
+    ///
+    /// # Errors
+    /// The setting that excludes it.
+    pub(super) fn select(&self, entry: &TenantEntry) -> Result<(), NotStoredReason> {
+        let view = self.view();
+        select(&entry.settings, &view)?;
+        match &entry.condition {
+            Some(condition) if !condition.selects(&view) => Err(NotStoredReason::ConditionNotMet),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the tenant's settings select it; if not, why. A condition that takes long is run on another thread.
+    ///
+    /// # Errors
+    /// The setting that excludes it.
+    pub(super) async fn selected(self: &Arc<Self>, entry: &Arc<TenantEntry>) -> Result<(), NotStoredReason> {
+        let view = self.view();
+        select(&entry.settings, &view)?;
+        match entry.condition.as_ref().map(|condition| condition.quickly(&view)) {
+            None | Some(Answer::Selected) => Ok(()),
+            Some(Answer::NotMet) => Err(NotStoredReason::ConditionNotMet),
+            Some(Answer::TakesLonger) => {
+                let (event, entry) = (self.clone(), entry.clone());
+                // Without threads the server is about to stop; then it is better selected than lost.
+                web::block(move || event.select(&entry)).await.unwrap_or(Ok(()))
+            }
+        }
     }
 
     /// What the store is asked to keep, for a tenant with these settings.
@@ -92,6 +157,7 @@ impl Event {
         idempotency: Option<Idempotency>,
         has_url: bool,
         push_now: bool,
+        fifo: bool,
     ) -> Append {
         Append {
             tenant: tenant.id,
@@ -101,6 +167,7 @@ impl Event {
             idempotency,
             has_url,
             push_now,
+            fifo,
         }
     }
 }
@@ -157,8 +224,8 @@ fn check(attributes: &EventAttributes) -> Result<(), Error> {
     Ok(())
 }
 
-/// The optional attributes as members of a JSON object, without its braces.
-fn extra(attributes: &EventAttributes) -> Result<String, Error> {
+/// The optional attributes as members of a JSON object, without its braces; and where in it the event's own data stands.
+fn extra(attributes: &EventAttributes) -> Result<(String, Option<Range<usize>>), Error> {
     let json = |value: serde_json::Result<String>| {
         value.map_err(|error| {
             tracing::error!(%error, "an event can't be written as JSON");
@@ -166,7 +233,7 @@ fn extra(attributes: &EventAttributes) -> Result<String, Error> {
         })
     };
     let mut extra = String::new();
-    let mut member = |name: &str, json: &str| {
+    let mut member = |name: &str, json: &str| -> Range<usize> {
         if !extra.is_empty() {
             extra.push(',');
         }
@@ -174,10 +241,9 @@ fn extra(attributes: &EventAttributes) -> Result<String, Error> {
         extra.push_str(name);
         extra.push_str("\":");
         extra.push_str(json);
+        extra.len() - json.len()..extra.len()
     };
-    if let Some(data) = &attributes.data {
-        member("data", data.get());
-    }
+    let data = attributes.data.as_ref().map(|data| member("data", data.get()));
     if let Some(change) = &attributes.change {
         member("change", &json(serde_json::to_string(change))?);
     }
@@ -187,7 +253,7 @@ fn extra(attributes: &EventAttributes) -> Result<String, Error> {
     if let Some(unit) = &attributes.unit {
         member("unit", &json(serde_json::to_string(unit))?);
     }
-    Ok(extra)
+    Ok((extra, data))
 }
 
 fn included_resources(included: &[RawResource]) -> Result<Vec<(ResourceKind, String, bool)>, Error> {

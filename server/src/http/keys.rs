@@ -156,6 +156,6 @@ pub(super) async fn delete_api_key(
     if !delete.await?? {
         return Err(Error::not_found("key"));
     }
-    state.directory.forget();
+    state.directory.forget_all();
     Ok(HttpResponse::NoContent().finish())
 }

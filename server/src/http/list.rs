@@ -48,7 +48,7 @@ impl List {
         let carried: Vec<_> =
             parameters.pairs().iter().filter(|(name, _)| !moving.contains(&name.as_str())).cloned().collect();
         let by_offset = is_by_offset(&parameters)?;
-        let filter = filter(&mut parameters, push_is_active)?;
+        let filter = filter(&mut parameters, push_is_active, Some(false))?;
         let (by_time, ascending) = match parameters.take("sort").as_deref() {
             None | Some("-sequence") => (false, false),
             Some("sequence") => (false, true),
@@ -228,13 +228,21 @@ fn is_by_offset(parameters: &Parameters) -> Result<bool, Error> {
     }
 }
 
-fn filter(parameters: &mut Parameters, push_is_active: bool) -> Result<Filter, Error> {
+/// The parameters that select notifications. `by_default`: those that are dismissed or not, where nothing is said of it.
+///
+/// # Errors
+/// 400 with the parameter that can't be used.
+pub(super) fn filter(
+    parameters: &mut Parameters,
+    push_is_active: bool,
+    by_default: Option<bool>,
+) -> Result<Filter, Error> {
     let is_dismissed = match (flag(parameters, "filter[isDismissed]")?, status(parameters)?) {
         (Some(_), Some(_)) => {
             return Err(Error::parameter("status", "status and filter[isDismissed] exclude each other"));
         }
         (Some(given), None) | (None, Some(given)) => given,
-        (None, None) => Some(false),
+        (None, None) => by_default,
     };
     let types = parameters.list("filter[type]")?.unwrap_or_default();
     if let Some(illegal) = types.iter().find(|name| name.parse::<EventType>().is_err()) {
@@ -316,13 +324,21 @@ fn time(parameters: &mut Parameters, name: &str, signals: &str) -> Result<Option
         (Some(text), None) => (name, text),
         (None, Some(text)) => (signals, text),
     };
+    read_time(name, text).map(Some)
+}
+
+/// Reads the time that a parameter has for its value.
+///
+/// # Errors
+/// 400 when it is none.
+pub(super) fn read_time(name: &str, text: String) -> Result<Micros, Error> {
     // An offset's plus sign arrives as a space where it was not encoded.
     let text = match text.rsplit_once(' ') {
         Some((time, offset)) if time.len() >= 19 && offset.len() == 5 => format!("{time}+{offset}"),
         _ => text,
     };
     match DateTime::parse_from_rfc3339(&text) {
-        Ok(time) => Ok(Some(time.timestamp_micros())),
+        Ok(time) => Ok(time.timestamp_micros()),
         Err(_) => Err(Error::parameter(name, "a time as in 2023-12-13T20:42:50.427Z is expected")),
     }
 }

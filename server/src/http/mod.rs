@@ -4,11 +4,14 @@
 //! finds out who calls. Its handler checks role, parameters and body in this order, asks the store, and writes the
 //! answer. Every answer with an error is an `errors` document.
 
+mod alerts;
 mod auth;
 mod body;
+mod deliveries;
 mod error;
 mod event;
 mod flags;
+mod jobs;
 mod keys;
 mod list;
 mod media;
@@ -22,6 +25,7 @@ mod resources;
 mod settings;
 mod shape;
 mod tenants;
+mod test;
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -47,7 +51,9 @@ use utoipa_swagger_ui::{Config, SwaggerUi};
 use self::error::Error;
 use self::openapi::Description;
 pub use self::openapi::openapi;
+use crate::alerts::Alerts;
 use crate::directory::{Directory, TenantEntry};
+use crate::push::attempt::Attempts;
 use crate::push::egress::Egress;
 use crate::rules::notification::Micros;
 use crate::store::Store;
@@ -60,6 +66,8 @@ pub struct State {
     pub store: Store,
     /// Tenants and keys.
     pub directory: Arc<Directory>,
+    /// Tells people about pushes in trouble.
+    pub alerts: Arc<Alerts>,
     /// Which addresses may be called.
     pub egress: Arc<Egress>,
     /// Whether the tenant of the first run may be pushed to on loopback addresses.
@@ -85,11 +93,16 @@ impl State {
     }
 }
 
-/// Starts to listen. The server ends when it is told so by its handle; it leaves signals to its caller.
+/// Starts to listen. The server ends when it is told so by its handle; it leaves signals to its caller. `attempts` makes
+/// what a worker calls receivers with.
 ///
 /// # Errors
 /// When the address can't be had.
-pub fn server(state: State, workers: usize) -> std::io::Result<Server> {
+pub fn server(
+    state: State,
+    attempts: impl Fn() -> Attempts + Clone + Send + 'static,
+    workers: usize,
+) -> std::io::Result<Server> {
     let listen = state.listen;
     let state = web::Data::new(state);
     let description = web::Data::new(Description::new());
@@ -98,6 +111,8 @@ pub fn server(state: State, workers: usize) -> std::io::Result<Server> {
         App::new()
             .app_data(state.clone())
             .app_data(description.clone())
+            // Made on the worker's own thread: connections belong to its runtime.
+            .app_data(web::Data::new(attempts()))
             .wrap(from_fn(observe))
             .into_utoipa_app()
             .configure(routes)
@@ -127,10 +142,19 @@ fn routes(config: &mut ServiceConfig<'_>) {
                 .service(notifications::get_notification)
                 .service(notifications::patch_notification)
                 .service(operations::post_operations)
+                .service(deliveries::list_deliveries)
+                .service(deliveries::list_attempts)
+                .service(deliveries::get_delivery)
+                .service(jobs::post_job)
+                .service(jobs::list_jobs)
+                .service(jobs::get_job)
+                .service(jobs::delete_job)
                 .service(resources::get_user)
                 .service(resources::get_entity)
                 .service(settings::get_external_notifications)
                 .service(settings::patch_external_notifications)
+                .service(test::post_external_notifications_test)
+                .service(alerts::post_external_notifications_alerts_test)
                 .service(tenants::post_tenant)
                 .service(tenants::list_tenants)
                 .service(tenants::get_tenant)

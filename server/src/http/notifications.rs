@@ -10,11 +10,12 @@ use tidings_api::error::ErrorCode;
 use tidings_api::event::{EventDocument, NotStored, NotStoredDocument, NotStoredReason};
 use tidings_api::jsonapi::Sequence;
 use tidings_api::notification::{FlagsDocument, NotificationDocument, NotificationPage};
+use tidings_api::settings::Ordering;
 
 use super::auth::{Consumer, Producer};
 use super::body::Body;
 use super::error::Error;
-use super::event::Event;
+use super::event::{DECISIONS, Event};
 use super::list::List;
 use super::pages::Page;
 use super::query::{NoParameters, Parameters};
@@ -22,13 +23,10 @@ use super::{State, answer, base, flags, json, pages, shape};
 use crate::directory::TenantEntry;
 use crate::rules::document::{Shape, Writer};
 use crate::rules::notification::{PushProgress, StoredNotification};
-use crate::rules::selection::select;
 use crate::secrets::short_hash;
 use crate::store::seam::{Appended, Idempotency, TenantId};
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
-/// How often the settings are looked at again when they change while an event is stored.
-const DECISIONS: usize = 5;
 /// The document of a notification.
 pub(super) fn document(
     base: &str,
@@ -85,11 +83,12 @@ pub(super) async fn post_notification(
     body: Body<EventDocument>,
 ) -> Result<HttpResponse, Error> {
     let event = Event::new(body.value.data, &body.value.included, Utc::now().timestamp_micros())?;
+    let event = Arc::new(event);
     let key = idempotency_key(request.headers(), event.id.as_deref())?;
     let idempotency = key.map(|key| Idempotency { key: short_hash(key), body: short_hash(&body.bytes) });
     for _ in 0..DECISIONS {
         let entry = state.tenant(caller.0).await?;
-        if let Err(reason) = select(&entry.settings, &event.event_type) {
+        if let Err(reason) = event.selected(&entry).await {
             // Said only after a look at what is stored: another node may have changed the settings a moment ago, and
             // what was stored under this key before stays stored.
             let (tenant, key) = (caller.0, idempotency);
@@ -102,7 +101,7 @@ pub(super) async fn post_notification(
                 })
                 .await?;
             if current.is_some_and(|current| current.version != entry.tenant.version) {
-                state.directory.forget();
+                state.directory.forget(caller.0);
                 continue;
             }
             let Some((sequence, body)) = before else {
@@ -115,7 +114,9 @@ pub(super) async fn post_notification(
             return first(&state, &request, &entry, caller.0, sequence).await;
         }
         let (has_url, push_is_active) = (entry.settings.push.url.is_some(), entry.push_is_active());
-        match state.store.append(event.append(&entry.tenant, idempotency, has_url, push_is_active)).await? {
+        let fifo = entry.settings.push.ordering == Ordering::Fifo;
+        let append = event.append(&entry.tenant, idempotency, has_url, push_is_active, fifo);
+        match state.store.append(append).await? {
             Appended::Stored { sequence, leased } => {
                 state.metrics.event("stored");
                 let notification = stored(&event, sequence, has_url, leased);
@@ -125,7 +126,7 @@ pub(super) async fn post_notification(
                 return first(&state, &request, &entry, caller.0, sequence).await;
             }
             Appended::Conflict => return Err(conflict(&state, &event)),
-            Appended::Stale => state.directory.forget(),
+            Appended::Stale => state.directory.forget(caller.0),
             Appended::NoTenant => return Err(Error::unauthenticated()),
         }
     }

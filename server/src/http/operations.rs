@@ -19,14 +19,13 @@ use tidings_api::{ATOMIC_EXTENSION, MEDIA_TYPE};
 use super::auth::{AnyRole, require};
 use super::body::{self, Body};
 use super::error::Error;
-use super::event::Event;
+use super::event::{DECISIONS, Event};
 use super::notifications::stored;
 use super::query::NoParameters;
 use super::{State, base, flags};
-use crate::directory::{Directory, Principal, TenantEntry};
+use crate::directory::{Principal, TenantEntry};
 use crate::rules::document::{Shape, Writer};
 use crate::rules::notification::{Micros, StoredNotification};
-use crate::rules::selection::select;
 use crate::secrets::short_hash;
 use crate::store::Store;
 use crate::store::error::StoreError;
@@ -102,29 +101,8 @@ pub(super) async fn post_operations(
     request: HttpRequest,
     body: Body<Document, true>,
 ) -> Result<HttpResponse, Error> {
-    let operations = read(caller.0, &body.value, Utc::now().timestamp_micros())?;
-    let tenant = caller.0.tenant;
-    let (store, directory) = (state.store.clone(), state.directory.clone());
-    let run = state.store.write(Some(tenant), move |conn| {
-        let mut done = None;
-        let result =
-            conn.atomically(&mut |conn| match execute(conn, &store, &directory, tenant, &operations)? {
-                Ok(results) => {
-                    done = Some(Ok(results));
-                    Ok(())
-                }
-                Err(error) => {
-                    done = Some(Err(error));
-                    Err(undo())
-                }
-            });
-        match done {
-            Some(Err(error)) => Ok(Err(error)),
-            Some(Ok(results)) => result.map(|()| Ok(results)),
-            None => result.and(Err(StoreError::Closed)),
-        }
-    });
-    let (entry, results) = run.await??;
+    let operations = Arc::new(read(caller.0, &body.value, Utc::now().timestamp_micros())?);
+    let (entry, results) = carried_out(&state, caller.0.tenant, operations).await?;
     for result in &results {
         match result {
             Done::NotStored(_) => state.metrics.event("not_selected"),
@@ -143,9 +121,58 @@ impl body::Shape for Document {
     const FREE: bool = true;
 }
 
-/// Rolls back what the operations before have done.
-fn undo() -> StoreError {
-    StoreError::Undone
+/// Carries out the operations in one transaction, all or none.
+async fn carried_out(
+    state: &State,
+    tenant: TenantId,
+    operations: Arc<Vec<Operation>>,
+) -> Result<(Arc<TenantEntry>, Vec<Done>), Error> {
+    for _ in 0..DECISIONS {
+        let entry = state.tenant(tenant).await?;
+        let decisions = decided(&entry, &operations).await?;
+        let (store, operations, by) = (state.store.clone(), operations.clone(), entry.clone());
+        let run = state.store.write(Some(tenant), move |conn| {
+            let mut done = None;
+            let result = conn.atomically(&mut |conn| {
+                let results = execute(conn, &store, &by, &operations, &decisions)?;
+                let undone = !matches!(results, Ok(Some(_)));
+                done = Some(results);
+                // Rolls back what the operations before have done.
+                if undone { Err(StoreError::Undone) } else { Ok(()) }
+            });
+            match done {
+                Some(Ok(Some(results))) => result.map(|()| Ok(Some(results))),
+                Some(other) => Ok(other),
+                None => result.and(Err(StoreError::Closed)),
+            }
+        });
+        match run.await?? {
+            Some(results) => return Ok((entry, results)),
+            None => state.directory.forget(tenant),
+        }
+    }
+    Err(Error::unavailable("the settings change all the time; try again"))
+}
+
+/// By operation: why its event is not selected, if it isn't. It is found before the transaction, because a condition can
+/// take a while.
+async fn decided(
+    entry: &Arc<TenantEntry>,
+    operations: &Arc<Vec<Operation>>,
+) -> Result<Vec<Option<NotStoredReason>>, Error> {
+    let decide = |entry: &TenantEntry, operations: &[Operation]| {
+        let decision = |operation: &Operation| match operation {
+            Operation::Add(event, _) => event.select(entry).err(),
+            Operation::Update(..) => None,
+        };
+        operations.iter().map(decision).collect()
+    };
+    if entry.condition.is_none() {
+        return Ok(decide(entry, operations));
+    }
+    let (entry, operations) = (entry.clone(), operations.clone());
+    let decisions = web::block(move || decide(&entry, &operations)).await;
+    decisions.map_err(|_| Error::unavailable("the server is about to stop"))
 }
 
 fn read(caller: Principal, document: &Document, now: Micros) -> Result<Vec<Operation>, Error> {
@@ -215,22 +242,25 @@ fn target(update: &Update, id: Option<String>) -> Result<i64, Error> {
     }
 }
 
-type Results = (TenantEntry, Vec<Done>);
-
-/// Carries out the operations. The outer error is the store's, the inner one that of an operation.
+/// Carries out the operations. The outer error is the store's, the inner one that of an operation; none: the settings have
+/// changed since it was decided which events they select.
 fn execute(
     conn: &mut dyn Queries,
     store: &Store,
-    directory: &Arc<Directory>,
-    tenant: TenantId,
+    entry: &TenantEntry,
     operations: &[Operation],
-) -> Result<Result<Results, Error>, StoreError> {
-    // Read under the tenant's lock: these settings can't be outdated.
-    let Some(tenant) = conn.tenant_get(tenant)? else { return Ok(Err(Error::unauthenticated())) };
-    let entry = directory.entry(tenant);
+    decisions: &[Option<NotStoredReason>],
+) -> Result<Result<Option<Vec<Done>>, Error>, StoreError> {
+    // Read under the tenant's lock: this version can't be outdated.
+    match conn.tenant_get(entry.tenant.id)? {
+        Some(current) if current.version == entry.tenant.version => {}
+        Some(_) => return Ok(Ok(None)),
+        None => return Ok(Err(Error::unauthenticated())),
+    }
     let mut results = Vec::with_capacity(operations.len());
     for part in operations.chunk_by(|a, b| matches!((a, b), (Operation::Add(..), Operation::Add(..)))) {
         let first = results.len();
+        let decisions = decisions.get(first..).unwrap_or_default();
         let done = match part {
             [Operation::Update(sequence, flags)] => {
                 match conn.notification_update(entry.tenant.id, *sequence, *flags)? {
@@ -238,14 +268,14 @@ fn execute(
                     None => return Ok(Err(Error::not_found("notification").at(at(first)))),
                 }
             }
-            adds => match add(conn, store, &entry, adds)? {
+            adds => match add(conn, store, entry, adds, decisions)? {
                 Ok(done) => done,
                 Err((index, error)) => return Ok(Err(error.below(&at(first + index)))),
             },
         };
         results.extend(done);
     }
-    Ok(Ok((entry, results)))
+    Ok(Ok(Some(results)))
 }
 
 type Added = Result<Vec<Done>, (usize, Error)>;
@@ -256,21 +286,22 @@ fn add(
     store: &Store,
     entry: &TenantEntry,
     operations: &[Operation],
+    decisions: &[Option<NotStoredReason>],
 ) -> Result<Added, StoreError> {
     let has_url = entry.settings.push.url.is_some();
     let mut results: Vec<Option<Done>> = Vec::with_capacity(operations.len());
     let mut events = Vec::new();
     let mut appends: Vec<Append> = Vec::new();
-    for operation in operations {
+    for (operation, decision) in operations.iter().zip(decisions) {
         let Operation::Add(event, idempotency) = operation else { continue };
-        results.push(match select(&entry.settings, &event.event_type) {
-            Ok(()) => {
+        results.push(match decision {
+            None => {
                 // No lane gets it before the commit: it is due at once and claimed then.
-                appends.push(event.append(&entry.tenant, *idempotency, has_url, false));
+                appends.push(event.append(&entry.tenant, *idempotency, has_url, false, false));
                 events.push((results.len(), event));
                 None
             }
-            Err(reason) => Some(Done::NotStored(reason)),
+            Some(reason) => Some(Done::NotStored(*reason)),
         });
     }
     let appended = conn.append(&appends.iter().collect::<Vec<_>>(), store.node(), store.rooms())?;

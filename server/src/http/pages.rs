@@ -136,8 +136,16 @@ mod tests {
         };
         let (resources, idempotency) = (Vec::new(), None);
         let content = Arc::new(content);
-        let event =
-            Append { tenant, version: 1, content, resources, idempotency, has_url: false, push_now: false };
+        let event = Append {
+            tenant,
+            version: 1,
+            content,
+            resources,
+            idempotency,
+            has_url: false,
+            push_now: false,
+            fifo: false,
+        };
         assert!(matches!(store.append(event).await, Ok(Appended::Stored { .. })));
     }
 

@@ -91,6 +91,13 @@ impl Parameters {
     }
 }
 
+/// Names and values that came otherwise than in a query.
+impl From<std::collections::BTreeMap<String, String>> for Parameters {
+    fn from(pairs: std::collections::BTreeMap<String, String>) -> Self {
+        Parameters(pairs.into_iter().collect())
+    }
+}
+
 /// For calls without query parameters: refuses them.
 pub(super) struct NoParameters;
 

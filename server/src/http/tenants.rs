@@ -217,7 +217,7 @@ pub(super) async fn patch_tenant(
         Ok(found)
     });
     let tenant = rename.await??;
-    state.directory.forget();
+    state.directory.forget(tenant.id);
     json(&document(&base(&state, &request), tenant, None))
 }
 
@@ -241,6 +241,6 @@ pub(super) async fn delete_tenant(
     let now = Utc::now().timestamp_micros();
     // In the tenant's turn among the writers, so that nothing of it is being stored meanwhile.
     state.store.write(Some(tenant.id), move |conn| conn.tenant_delete(tenant.id, now)).await?;
-    state.directory.forget();
+    state.directory.forget_all();
     Ok(HttpResponse::NoContent().finish())
 }

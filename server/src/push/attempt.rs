@@ -1,22 +1,30 @@
-//! One attempt: from a notification to a request, and from an answer to a verdict.
+//! One attempt: from a notification to a request, and from an answer to a verdict and a line in the log.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+use tidings_api::delivery::{AttemptError, AttemptReason};
+use tidings_api::settings::{AcknowledgementKind, PayloadSettings, VerificationKind};
 
-use super::egress::PushUrl;
-use super::sender::{Outgoing, Sender};
-use super::signature::SigningSecret;
+use super::authentication::{Request, Trouble};
+use super::prepared::{Prepared, Remembered};
+use super::sender::Sender;
+use super::token::{TokenError, Tokens};
+use super::verification::{Permit, Permits};
 use crate::directory::{Directory, TenantEntry};
 use crate::rules::document::{Shape, Writer};
-use crate::rules::notification::StoredNotification;
-use crate::store::seam::TenantId;
+use crate::rules::notification::{Content, Micros, PushProgress, State, StoredNotification};
+use crate::rules::{acknowledgement, payload};
+use crate::secrets;
+use crate::store::seam::{AttemptRecord, TenantId};
 use crate::telemetry::Metrics;
 
-/// How long an attempt may take in all, from the look-up of the name to the end of the answer.
-pub const DEADLINE: Duration = Duration::from_secs(15);
+/// From this size on, what is pushed is written and signed apart from the thread that sends: it takes a moment, which
+/// the lanes of others don't wait.
+const LARGE: usize = 256 * 1024;
 
 /// What became of an attempt.
 #[derive(Debug)]
@@ -32,15 +40,25 @@ pub enum Verdict {
         entry: Arc<TenantEntry>,
         /// How long the receiver wants to be left alone.
         asked: Option<Duration>,
-        /// What the log says about it.
-        why: String,
-        /// Whether the receiver refused this notification, rather than being in trouble itself.
+        /// Whether the receiver is well and only won't have this notification, rather than being in trouble itself.
         rejected: bool,
+    },
+    /// No retry can help: the body is too large. Says nothing about the receiver, which was not called.
+    Hopeless {
+        /// The tenant.
+        entry: Arc<TenantEntry>,
     },
     /// The receiver is gone for good (410).
     Gone {
         /// The version of the settings that led there.
         version: i64,
+    },
+    /// Nothing was sent: there is no access token, and none is asked for at the moment.
+    Resting {
+        /// The version of the settings that led there.
+        version: i64,
+        /// How long none is asked for.
+        left: Duration,
     },
     /// The tenant's push is not active (any more).
     Inactive,
@@ -48,12 +66,36 @@ pub enum Verdict {
     Unknown,
 }
 
-/// What all attempts share.
+/// What became of an attempt, and what the log keeps of it.
+#[derive(Debug)]
+pub struct Attempted {
+    /// What is to be done.
+    pub verdict: Verdict,
+    /// What was done; none where nothing was.
+    pub record: Option<AttemptRecord>,
+}
+
+impl From<Verdict> for Attempted {
+    fn from(verdict: Verdict) -> Self {
+        Attempted { verdict, record: None }
+    }
+}
+
+/// All that goes out to receivers on one thread: pushes, tests and verifications.
+///
+/// Connections belong to the runtime that made them, so each sending thread and each worker of the HTTP server has its
+/// own of these. Tokens and permits are one for all.
 pub struct Attempts {
     /// Sends.
     pub sender: Sender,
+    /// Access tokens.
+    pub tokens: Arc<Tokens>,
+    /// Bounds verifications and tests.
+    pub permits: Arc<Permits>,
     /// Knows the tenants.
     pub directory: Arc<Directory>,
+    /// What was read from their settings.
+    pub prepared: Remembered,
     /// Counts.
     pub metrics: Arc<Metrics>,
     /// What links in pushed bodies begin with.
@@ -62,76 +104,239 @@ pub struct Attempts {
     pub demo_loopback: bool,
 }
 
+/// What is pushed, and what for.
+struct Parcel<'a> {
+    notification: &'a StoredNotification,
+    /// The `webhook-id`.
+    id: String,
+    reason: AttemptReason,
+    test: bool,
+}
+
+/// What became of a parcel.
+struct Pushed {
+    record: AttemptRecord,
+    /// How long the receiver wants to be left alone.
+    asked: Option<Duration>,
+    /// How long no access token is asked for, if it was not sent for want of one.
+    resting: Option<Duration>,
+}
+
 impl Attempts {
-    /// Makes one attempt.
-    pub async fn make(&self, tenant: TenantId, notification: &StoredNotification) -> Verdict {
+    /// Makes one attempt, if the tenant's push is active.
+    pub async fn make(
+        &self,
+        tenant: TenantId,
+        notification: &StoredNotification,
+        reason: AttemptReason,
+    ) -> Attempted {
         let entry = match self.directory.tenant(tenant).await {
             Ok(Some(entry)) if entry.push_is_active() => entry,
-            Ok(_) => return Verdict::Inactive,
-            Err(_) => return Verdict::Unknown,
+            Ok(_) => return Verdict::Inactive.into(),
+            Err(_) => return Verdict::Unknown.into(),
         };
-        let push = &entry.settings.push;
-        let Some(Ok(url)) = push.url.as_deref().map(PushUrl::parse) else { return Verdict::Inactive };
-        let (headers, body) = self.request(&entry, notification);
-        let loopback_too = self.demo_loopback && entry.tenant.may_reach_loopback;
-        let attempt =
-            self.sender.send(Outgoing { url: &url, headers, body, deadline: DEADLINE, loopback_too }).await;
-        let (result, verdict) = match attempt.outcome {
-            Ok(answer) if (200..300).contains(&answer.status) => {
-                ("accepted", Verdict::Delivered { dismiss: push.auto_dismiss })
-            }
-            Ok(answer) if answer.status == 410 => ("gone", Verdict::Gone { version: entry.tenant.version }),
-            Ok(answer) => {
-                let asked = answer.retry_after.filter(|_| matches!(answer.status, 429 | 503));
-                let why = format!("status {}", answer.status);
-                let rejected = matches!(answer.status, 400 | 406 | 409 | 411..=415 | 417 | 422);
-                ("refused", Verdict::Failed { entry, asked, why, rejected })
-            }
-            Err(failure) => {
-                let why = failure.as_str().to_owned();
-                (failure.as_str(), Verdict::Failed { entry, asked: None, why, rejected: false })
+        let Some(prepared) = self.prepared.get(&entry) else { return Verdict::Inactive.into() };
+        let id = format!("msg_{}_{}", entry.tenant.public_id, notification.sequence);
+        let parcel = Parcel { notification, id, reason, test: false };
+        let started = Instant::now();
+        let Pushed { record, asked, resting } = self.push(&entry, &prepared, &parcel).await;
+        if let Some(left) = resting {
+            return Verdict::Resting { version: entry.tenant.version, left }.into();
+        }
+        self.metrics.attempt(record.error.map_or("accepted", AttemptError::as_str), started.elapsed());
+        let verdict = match record.error {
+            None => Verdict::Delivered { dismiss: entry.settings.push.auto_dismiss },
+            Some(AttemptError::Gone) => Verdict::Gone { version: entry.tenant.version },
+            Some(AttemptError::TooLarge) => Verdict::Hopeless { entry },
+            Some(error) => {
+                let rejected = match error {
+                    AttemptError::Rejected => true,
+                    AttemptError::Status => {
+                        matches!(record.response_status, Some(400 | 406 | 409 | 411..=415 | 417 | 422))
+                    }
+                    _ => false,
+                };
+                Verdict::Failed { entry, asked, rejected }
             }
         };
-        self.metrics.attempt(result, attempt.duration);
-        verdict
+        Attempted { verdict, record: Some(record) }
     }
 
-    /// Headers and body of an attempt.
-    fn request(&self, entry: &TenantEntry, notification: &StoredNotification) -> (HeaderMap, Bytes) {
+    /// Sends one test notification by the tenant's settings, whether its push is paused or not. It isn't stored, and
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// When there is no URL, or too much of this kind is under way.
+    pub async fn test(&self, entry: &TenantEntry) -> Result<AttemptRecord, Untested> {
+        let prepared = self.prepared.get(entry).ok_or(Untested::NoUrl)?;
+        let _permit: Permit = self.permits.take(entry.tenant.id).ok_or(Untested::TooMany)?;
+        let now = now();
+        let content = Content {
+            event_type: "test".to_owned(),
+            created_at: now,
+            received_at: now,
+            comment: Some("This is a test.".to_owned()),
+            extra: String::new(),
+            entity: None,
+            created_by: None,
+            included: String::new(),
+        };
+        let notification = StoredNotification {
+            sequence: 0,
+            content: Arc::new(content),
+            state: State::new(PushProgress::Pending, None),
+        };
+        let random = u128::from_be_bytes(secrets::random());
+        let parcel = Parcel {
+            notification: &notification,
+            // Apart from every id of a notification, so that a receiver which remembers ids never takes one for this.
+            id: format!("msg_{}_test_{random:032x}", entry.tenant.public_id),
+            reason: AttemptReason::First,
+            test: true,
+        };
+        Ok(self.push(entry, &prepared, &parcel).await.record)
+    }
+
+    /// Sends a parcel.
+    async fn push(&self, entry: &TenantEntry, prepared: &Arc<Prepared>, parcel: &Parcel<'_>) -> Pushed {
+        let mut record = AttemptRecord {
+            started_at: now(),
+            duration_ms: 0,
+            url: prepared.url.shown().into(),
+            address: None,
+            reason: parcel.reason,
+            response_status: None,
+            response_text: String::new(),
+            error: None,
+        };
+        let Ok((headers, body)) = self.request(entry, prepared, parcel).await else {
+            record.error = Some(AttemptError::TooLarge);
+            return Pushed { record, asked: None, resting: None };
+        };
+        let push = &entry.settings.push;
+        let started = Instant::now();
+        let deadline = Duration::from_secs(push.timeout_seconds.into());
+        let request = Request { method: Method::POST, prepared, headers, body, deadline };
+        let exchanged = self.exchange(entry, request).await;
+        record.duration_ms = i32::try_from(started.elapsed().as_millis()).unwrap_or(i32::MAX);
+        record.address = exchanged.address.map(|address| address.to_string());
+        let (mut asked, mut resting) = (None, None);
+        match &exchanged.outcome {
+            Ok(answer) => {
+                record.response_status = i16::try_from(answer.status).ok();
+                record.response_text = exchanged.text(entry, answer);
+                record.error =
+                    acknowledgement::accepts(push, answer.status, &answer.headers, &answer.body).err();
+                asked = answer.retry_after.filter(|_| matches!(answer.status, 429 | 502..=504));
+            }
+            Err(trouble) => {
+                record.error = Some(trouble.error());
+                if let Trouble::Token(TokenError::Resting(left)) = trouble {
+                    resting = Some(*left);
+                }
+            }
+        }
+        Pushed { record, asked, resting }
+    }
+
+    /// Headers and body of a push, but for those that show who sends it.
+    async fn request(
+        &self,
+        entry: &TenantEntry,
+        prepared: &Arc<Prepared>,
+        parcel: &Parcel<'_>,
+    ) -> Result<(HeaderMap, Bytes), payload::TooLarge> {
         let push = &entry.settings.push;
         // The receiver sees the notification as it will be once it has accepted it.
-        let mut accepted = notification.clone();
+        let mut accepted = parcel.notification.clone();
         accepted.state.is_dismissed |= push.auto_dismiss;
-        let writer = Writer { base: &self.base, shape: &Shape::default(), push_is_active: None };
-        let body = Bytes::from(writer.document(&accepted));
+        let now = now();
+        let mut headers = self.common_headers(entry);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(push.content_type.as_str()));
+        headers.insert("tidings-sequence", HeaderValue::from(accepted.sequence));
+        headers.insert("tidings-attempt", HeaderValue::from(accepted.state.attempts + 1));
+        if parcel.test {
+            headers.insert("tidings-test", HeaderValue::from_static("true"));
+        }
+        headers.insert("webhook-timestamp", HeaderValue::from(now.div_euclid(1_000_000)));
+        set(&mut headers, HeaderName::from_static("webhook-id"), &parcel.id);
+        let (payload, base) = (&entry.settings.payload, &self.base);
+        let (body, signatures) = if accepted.content.size() < LARGE {
+            write(payload, base, &accepted, prepared, &parcel.id, now)?
+        } else {
+            let (payload, base, id) = (payload.clone(), base.clone(), parcel.id.clone());
+            let prepared = Arc::clone(prepared);
+            let write = move || write(&payload, &base, &accepted, &prepared, &id, now);
+            // It ends otherwise only by a panic, which goes on here.
+            let written = tokio::task::spawn_blocking(write).await;
+            written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?
+        };
+        if !signatures.is_empty() {
+            set(&mut headers, HeaderName::from_static("webhook-signature"), &signatures);
+        }
+        Ok((headers, body))
+    }
 
-        let id = format!("msg_{}_{}", entry.tenant.public_id, notification.sequence);
-        let timestamp = chrono::Utc::now().timestamp();
-        let mut headers = HeaderMap::with_capacity(10);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    /// The headers of pushes and of verifications: who sends, and what the receiver is to repeat or to allow.
+    pub(super) fn common_headers(&self, entry: &TenantEntry) -> HeaderMap {
+        let push = &entry.settings.push;
+        let mut headers = HeaderMap::with_capacity(12);
         headers.insert(USER_AGENT, HeaderValue::from_static(concat!("Tidings/", env!("CARGO_PKG_VERSION"))));
-        headers.insert("tidings-sequence", HeaderValue::from(notification.sequence));
-        headers.insert("tidings-attempt", HeaderValue::from(notification.state.attempts + 1));
-        headers.insert("webhook-timestamp", HeaderValue::from(timestamp));
-        let secret =
-            push.signing_secret.as_ref().and_then(|secret| SigningSecret::parse(secret.reveal()).ok());
-        if let Some(secret) = secret {
-            set(
-                &mut headers,
-                HeaderName::from_static("webhook-signature"),
-                &secret.sign(&id, timestamp, &body),
-            );
+        if let Some(user_agent) = &push.user_agent {
+            set(&mut headers, USER_AGENT, user_agent);
         }
-        set(&mut headers, HeaderName::from_static("webhook-id"), &id);
-        if let Some((name, value)) = &push.header {
-            set(&mut headers, name.clone(), value.reveal());
+        let echo = push.acknowledgement.kind == AcknowledgementKind::ClientIdEcho
+            || push.verification.kind == VerificationKind::ClientIdEcho;
+        if echo && let Ok(name) = push.client_id_header.parse() {
+            set(&mut headers, name, &push.client_id);
         }
-        (headers, body)
+        if push.verification.kind == VerificationKind::CloudEvents {
+            set(&mut headers, HeaderName::from_static("webhook-request-origin"), self.origin());
+        }
+        headers
+    }
+
+    /// The name under which the server asks for consent: the host that its links lead to.
+    pub(super) fn origin(&self) -> &str {
+        let host = self.base.split_once("://").map_or(&*self.base, |(_, rest)| rest);
+        let host = host.split('/').next().unwrap_or(host);
+        match host.rsplit_once(':') {
+            Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+            _ => host,
+        }
     }
 }
 
+/// Why no test was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untested {
+    /// There is no URL.
+    NoUrl,
+    /// Too many tests and verifications of the tenant are under way.
+    TooMany,
+}
+
+/// The body of a push, and its signatures.
+fn write(
+    payload: &PayloadSettings,
+    base: &str,
+    notification: &StoredNotification,
+    prepared: &Prepared,
+    id: &str,
+    now: Micros,
+) -> Result<(Bytes, String), payload::TooLarge> {
+    let writer = Writer { base, shape: &Shape::default(), push_is_active: None };
+    let body = Bytes::from(payload::body(payload, &writer, notification)?);
+    let signatures = prepared.signatures(id, now, &body);
+    Ok((body, signatures))
+}
+
+fn now() -> Micros {
+    chrono::Utc::now().timestamp_micros()
+}
+
 /// Sets a header whose value was checked when it was made or stored.
-fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
     if let Ok(mut value) = HeaderValue::from_str(value) {
         value.set_sensitive(true);
         headers.insert(name, value);

@@ -173,6 +173,11 @@ impl PushUrl {
         }
     }
 
+    /// Without the query, which often holds a token: for the log of attempts.
+    pub fn shown(&self) -> &str {
+        self.text.split_once('?').map_or(&self.text, |(shown, _)| shown)
+    }
+
     /// The same URL as the sender's type.
     pub(super) fn uri(&self) -> &Uri {
         &self.uri
@@ -392,6 +397,12 @@ mod tests {
         }
         let allowed = Egress::new(vec!["127.0.0.0/8".parse().unwrap()]);
         assert_eq!(allowed.check_literal(&url("http://localhost/"), false), Ok(()));
+    }
+
+    #[test]
+    fn the_query_is_not_shown() {
+        assert_eq!(url("https://a.example/b?token=s3cret?").shown(), "https://a.example/b");
+        assert_eq!(url("https://a.example/b").shown(), "https://a.example/b");
     }
 
     #[test]

@@ -15,10 +15,6 @@ const SILENCE: Duration = Duration::from_secs(8);
 /// Every so many beats all leases are looked at, not only those of nodes that were just found dead.
 const SWEEP: u32 = 15;
 
-fn now() -> i64 {
-    chrono::Utc::now().timestamp_micros()
-}
-
 /// Makes this node known, before it leases anything. Where no other node can be alive, all old leases are freed.
 ///
 /// # Errors
@@ -29,7 +25,7 @@ pub async fn join(store: &Store) -> Result<(), StoreError> {
         .write(None, move |conn| {
             let silence =
                 if shared { i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX) } else { i64::MIN };
-            let freed = conn.node_reap(silence, now())? + conn.node_free(now())?;
+            let freed = conn.node_reap(silence)? + conn.node_free()?;
             if freed > 0 {
                 tracing::info!(notifications = freed, "taken over from a server that has died");
             }
@@ -51,9 +47,9 @@ pub async fn run(store: Store, mut stopping: watch::Receiver<bool>) {
             if !conn.node_seen(node)? {
                 tracing::warn!("other nodes took this one for dead; some notifications may be pushed twice");
             }
-            let reaped = conn.node_reap(i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX), now())?;
+            let reaped = conn.node_reap(i64::try_from(SILENCE.as_micros()).unwrap_or(i64::MAX))?;
             // A node that was taken for dead may have leased something just before it really died.
-            Ok(reaped + if sweep { conn.node_free(now())? } else { 0 })
+            Ok(reaped + if sweep { conn.node_free()? } else { 0 })
         });
         match beat.await {
             Ok(0) => {}
@@ -69,5 +65,5 @@ pub async fn run(store: Store, mut stopping: watch::Receiver<bool>) {
 /// Those of the store.
 pub async fn leave(store: &Store) -> Result<(), StoreError> {
     let node = store.node();
-    store.write(None, move |conn| conn.node_leave(node, now())).await
+    store.write(None, move |conn| conn.node_leave(node)).await
 }

@@ -4,8 +4,14 @@
 //! that need no I/O (they are in `rules`), and SQL.
 
 pub mod attempt;
+pub mod authentication;
 pub mod dispatcher;
 pub mod egress;
 pub mod heartbeat;
+pub mod prepared;
 pub mod sender;
 pub mod signature;
+mod thread;
+pub mod token;
+pub mod verification;
+pub mod watch;

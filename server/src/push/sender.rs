@@ -9,6 +9,7 @@
 //!   one that breaks off before is a [`Failure`], whatever its status says.
 //! - A request is sent once. The one exception: the receiver had closed a kept connection before anything was sent on
 //!   it. All other retrying is the dispatcher's.
+//! - A connection that was made with one tenant's certificate or authorities never carries what another tenant sends.
 //!
 //! # Why hyper
 //! The client crate speaks awc, actix's HTTP client. The server's pushes don't, because awc 3.11 fails this room's
@@ -20,11 +21,13 @@
 //! egress guard has to stand: awc's resolver hook never sees hosts that are addresses.
 
 mod connect;
+mod tls;
 
+use std::collections::HashMap;
 use std::error::Error;
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
@@ -34,14 +37,15 @@ use hyper::body::Incoming;
 use hyper::header::RETRY_AFTER;
 use hyper::http::Extensions;
 use hyper::{HeaderMap, Method, Request};
-use hyper_rustls::ConfigBuilderExt as _;
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{CaptureConnection, capture_connection};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use rustls::ClientConfig;
+use rustls::{ClientConfig, RootCertStore};
+use tidings_api::delivery::AttemptError;
 use tokio::time::timeout;
 
 use self::connect::{ConnectError, Connector, Dialer, Held};
+pub use self::tls::{InvalidTls, OwnTls, TlsHash, check_tls};
 use super::egress::{Egress, PushUrl};
 
 /// How much of an answer's body is read. The connection is closed on what follows.
@@ -60,18 +64,37 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 /// How many are kept for one receiver.
 const MAX_IDLE: usize = 64;
 
-/// Sends pushes. One for each sending thread.
+/// How many clients are kept for tenants with TLS of their own, and how long one that isn't used. It takes a moment to
+/// make one, and its connections are closed before.
+const MAX_OWN: usize = 256;
+const KEEP_OWN: Duration = Duration::from_secs(60);
+
+/// Sends pushes. One for each thread that sends.
 pub struct Sender {
+    egress: Arc<Egress>,
+    authorities: RootCertStore,
     // Two clients, because a kept connection isn't checked again: what was dialled for a tenant that may reach
     // loopback must never carry a push of one that may not.
     strict: Http,
     with_loopback: Http,
+    // For the same reason each tenant with TLS of its own has clients of its own.
+    own: Mutex<HashMap<OwnKey, (Http, Instant)>>,
+}
+
+/// What must be the same for a connection to be used again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct OwnKey {
+    tenant: u64,
+    tls: TlsHash,
+    loopback_too: bool,
 }
 
 type Http = Client<Connector, Full<Bytes>>;
 
-/// A push as it leaves.
+/// A request as it leaves: a push, or what prepares pushes.
 pub struct Outgoing<'a> {
+    /// `POST` for a push.
+    pub method: Method,
     /// Where to.
     pub url: &'a PushUrl,
     /// Its headers, besides those that HTTP itself needs.
@@ -82,6 +105,8 @@ pub struct Outgoing<'a> {
     pub deadline: Duration,
     /// Whether it may go to this machine itself.
     pub loopback_too: bool,
+    /// The tenant's own certificate and authorities, if it has any.
+    pub tls: Option<OwnTls<'a>>,
 }
 
 /// What became of it.
@@ -102,11 +127,33 @@ pub struct Answer {
     pub status: u16,
     /// When the receiver asks to be tried again, counted from now. Any length: bound it before use.
     pub retry_after: Option<Duration>,
-    /// The beginning of the body as text, at most [`MAX_TEXT`] characters. What isn't UTF-8 is replaced, and so is NUL,
-    /// which a PostgreSQL text can't hold.
-    pub text: String,
+    /// The headers.
+    pub headers: HeaderMap,
     /// The body, at most [`MAX_BODY`] bytes of it.
     pub body: Bytes,
+}
+
+impl Answer {
+    /// The beginning of the body as text, at most [`MAX_TEXT`] characters. What isn't UTF-8 is replaced, and so is NUL,
+    /// which a PostgreSQL text can't hold. Where one of the `hidden` texts stands, there are asterisks.
+    pub fn text(&self, hidden: &[String]) -> String {
+        let text = String::from_utf8_lossy(&self.body);
+        let mut rest = &*text;
+        let mut shown = String::new();
+        // Counted before anything is hidden: what is cut off at the end is cut off whole.
+        for _ in 0..MAX_TEXT {
+            if rest.is_empty() {
+                break;
+            } else if let Some(behind) = hidden.iter().find_map(|hidden| rest.strip_prefix(hidden.as_str())) {
+                shown.push_str("***");
+                rest = behind;
+            } else if let Some(next) = rest.chars().next() {
+                shown.push(if next == '\0' { char::REPLACEMENT_CHARACTER } else { next });
+                rest = rest.get(next.len_utf8()..).unwrap_or_default();
+            }
+        }
+        shown.chars().take(MAX_TEXT).collect()
+    }
 }
 
 /// Why there is no answer.
@@ -133,18 +180,6 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// The name in the attempt log.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Dns => "dns",
-            Self::Connect => "connect",
-            Self::Tls => "tls",
-            Self::Timeout => "timeout",
-            Self::BlockedAddress => "blocked_address",
-            Self::Protocol => "protocol",
-        }
-    }
-
     /// The failure that an error of hyper's stands for, by the types of its causes.
     fn of(error: &(dyn Error + 'static)) -> Self {
         let mut cause = Some(error);
@@ -165,6 +200,19 @@ impl Failure {
     }
 }
 
+impl From<Failure> for AttemptError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Dns => Self::Dns,
+            Failure::Connect => Self::Connect,
+            Failure::Tls => Self::Tls,
+            Failure::Timeout => Self::Timeout,
+            Failure::BlockedAddress => Self::BlockedAddress,
+            Failure::Protocol => Self::Protocol,
+        }
+    }
+}
+
 impl From<&ConnectError> for Failure {
     fn from(error: &ConnectError) -> Self {
         match error {
@@ -181,29 +229,58 @@ impl From<&ConnectError> for Failure {
 impl Sender {
     /// A sender that trusts the authorities that browsers trust.
     pub fn new(egress: Arc<Egress>) -> Self {
-        Self::with_tls(egress, public_authorities())
+        Self::with_authorities(egress, tls::public_authorities())
     }
 
-    /// A sender that trusts others, such as a private authority. `alpn_protocols` must be left empty.
-    pub fn with_tls(egress: Arc<Egress>, tls: ClientConfig) -> Self {
-        Self {
-            strict: client(Dialer::new(Arc::clone(&egress), false), tls.clone(), IDLE_TIMEOUT),
-            with_loopback: client(Dialer::new(egress, true), tls, IDLE_TIMEOUT),
-        }
+    /// A sender that trusts others, such as a private authority.
+    pub fn with_authorities(egress: Arc<Egress>, authorities: RootCertStore) -> Self {
+        let tls = tls::config(authorities.clone());
+        let client =
+            |loopback_too| client(Dialer::new(Arc::clone(&egress), loopback_too), tls.clone(), IDLE_TIMEOUT);
+        let (strict, with_loopback) = (client(false), client(true));
+        Self { egress, authorities, strict, with_loopback, own: Mutex::default() }
     }
 
-    /// Sends one push and reads its answer. Must be called on a tokio runtime, always the same.
+    /// Sends one request and reads its answer. Must be called on a tokio runtime, always the same.
     pub async fn send(&self, outgoing: Outgoing<'_>) -> Attempt {
         let started = Instant::now();
-        let client = if outgoing.loopback_too { &self.with_loopback } else { &self.strict };
+        let Ok(client) = self.client(&outgoing) else {
+            return Attempt { outcome: Err(Failure::Tls), address: None, duration: started.elapsed() };
+        };
         let mut request = Request::new(Full::new(outgoing.body));
-        *request.method_mut() = Method::POST;
+        *request.method_mut() = outgoing.method;
         *request.uri_mut() = outgoing.url.uri().clone();
         *request.headers_mut() = outgoing.headers;
         let connection = capture_connection(&mut request);
         let outcome =
-            timeout(outgoing.deadline, exchange(client, request)).await.unwrap_or(Err(Failure::Timeout));
+            timeout(outgoing.deadline, exchange(&client, request)).await.unwrap_or(Err(Failure::Timeout));
         Attempt { outcome, address: remote_address(&connection), duration: started.elapsed() }
+    }
+
+    /// The client whose connections the request may use.
+    fn client(&self, outgoing: &Outgoing<'_>) -> Result<Http, InvalidTls> {
+        let mut own = self.own.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        // Whoever sends next clears away, so that nothing is kept by a thread that is in use.
+        own.retain(|_, (_, used)| now.duration_since(*used) < KEEP_OWN);
+        let loopback_too = outgoing.loopback_too;
+        let Some(tls) = outgoing.tls.filter(|tls| !tls.is_plain()) else {
+            return Ok(if loopback_too { &self.with_loopback } else { &self.strict }.clone());
+        };
+        let key = OwnKey { tenant: tls.tenant, tls: tls.hash, loopback_too };
+        if let Some((http, used)) = own.get_mut(&key) {
+            *used = now;
+            return Ok(http.clone());
+        }
+        let config = tls.config(self.authorities.clone())?;
+        let http = client(Dialer::new(Arc::clone(&self.egress), loopback_too), config, IDLE_TIMEOUT);
+        if own.len() >= MAX_OWN
+            && let Some(oldest) = own.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
+        {
+            own.remove(&oldest);
+        }
+        own.insert(key, (http.clone(), now));
+        Ok(http)
     }
 }
 
@@ -211,8 +288,9 @@ async fn exchange(client: &Http, request: Request<Full<Bytes>>) -> Result<Answer
     let response = client.request(request).await.map_err(|error| Failure::of(&error))?;
     let status = response.status().as_u16();
     let retry_after = retry_after(response.headers(), Utc::now());
-    let body = read(response.into_body()).await.map_err(|error| Failure::of(&error))?;
-    Ok(Answer { status, retry_after, text: text(&body), body })
+    let (head, body) = response.into_parts();
+    let body = read(body).await.map_err(|error| Failure::of(&error))?;
+    Ok(Answer { status, retry_after, headers: head.headers, body })
 }
 
 async fn read(mut body: Incoming) -> Result<Bytes, hyper::Error> {
@@ -225,11 +303,6 @@ async fn read(mut body: Incoming) -> Result<Bytes, hyper::Error> {
         }
     }
     Ok(kept.freeze())
-}
-
-fn text(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(body);
-    text.chars().map(|c| if c == '\0' { char::REPLACEMENT_CHARACTER } else { c }).take(MAX_TEXT).collect()
 }
 
 /// `Retry-After`: seconds, or a time, of which one that has passed means at once.
@@ -246,16 +319,6 @@ fn remote_address(connection: &CaptureConnection) -> Option<IpAddr> {
     let mut extras = Extensions::new();
     connection.connection_metadata().as_ref()?.get_extras(&mut extras);
     extras.get::<Held>().map(|held| held.address)
-}
-
-fn public_authorities() -> ClientConfig {
-    // Named, because with two crypto providers in one process rustls refuses to choose.
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("ring supports every protocol version that rustls does")
-        .with_webpki_roots()
-        .with_no_client_auth()
 }
 
 fn client(dialer: Dialer, tls: ClientConfig, idle_timeout: Duration) -> Http {
@@ -306,9 +369,23 @@ mod tests {
 
     #[test]
     fn text_is_bounded_and_storable() {
-        assert_eq!(text("grüß".as_bytes()), "grüß");
-        assert_eq!(text(b"a\0b\xffc"), "a\u{fffd}b\u{fffd}c");
-        assert_eq!(text("ü".repeat(2_000).as_bytes()), "ü".repeat(MAX_TEXT));
+        assert_eq!(text("grüß".as_bytes(), &[]), "grüß");
+        assert_eq!(text(b"a\0b\xffc", &[]), "a\u{fffd}b\u{fffd}c");
+        assert_eq!(text("ü".repeat(2_000).as_bytes(), &[]), "ü".repeat(MAX_TEXT));
+    }
+
+    #[test]
+    fn what_is_hidden_is_not_in_the_text_not_even_in_part() {
+        let hidden = ["s3cret-token".to_owned(), "geheim".to_owned()];
+        assert_eq!(text("a s3cret-token, ägeheim".as_bytes(), &hidden), "a ***, ä***");
+        let at_the_end = format!("{}s3cret-token", "x".repeat(MAX_TEXT - 5));
+        assert_eq!(text(at_the_end.as_bytes(), &hidden), format!("{}***", "x".repeat(MAX_TEXT - 5)));
+        assert_eq!(text("s3cret-token".repeat(2_000).as_bytes(), &hidden), "***".repeat(333) + "*");
+    }
+
+    fn text(body: &[u8], hidden: &[String]) -> String {
+        let body = Bytes::copy_from_slice(body);
+        Answer { status: 200, retry_after: None, headers: HeaderMap::new(), body }.text(hidden)
     }
 
     /// The receiver never closes, and is never called again: only the client can end the connection.
@@ -326,7 +403,7 @@ mod tests {
             answered.elapsed()
         });
         let dialer = Dialer::new(Arc::default(), true);
-        let client = client(dialer, public_authorities(), Duration::from_millis(200));
+        let client = client(dialer, tls::config(RootCertStore::empty()), Duration::from_millis(200));
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = uri;
         assert_eq!(exchange(&client, request).await.unwrap().status, 200);

@@ -1,66 +1,161 @@
 //! The lane: the sending queue of one tenant, as a state machine.
 //!
-//! Times and results come in, "send this" and "wait until" come out. A lane never has more in flight than its limit.
-//! After [`DOWN_AFTER`] failures in a row its receiver counts as down: the lane then sends one probe at a time, at
-//! growing intervals, and takes no new notifications. The first success opens it again, with a window that grows by
-//! one with each further success, so that a receiver which has just come back isn't met by everything at once.
+//! Times and results come in, "send this" and "wait until" come out. What a lane does follows from its [`Limits`], which
+//! may change while it lives, and from how its receiver is:
+//!
+//! - It never has more in flight than its limit, and never begins more attempts in a minute than its rate allows.
+//! - After the failures of [`DOWN_AFTER`] notifications in a row its receiver counts as down: the lane then sends one
+//!   probe at a time, at growing intervals, and takes no new notifications. That the same notification fails again tells
+//!   nothing new, unless the order is strict. So is it with a receiver that is there, but has refused
+//!   [`REFUSING_AFTER`] notifications and taken none since.
+//! - The first success opens it again (where it was failures that closed it, the first refusal does too), with a window
+//!   that grows by one with each further success, so that a receiver which has just come back isn't met by everything at
+//!   once. A lane that begins with a backlog rises in the same way.
+//! - Under strict order one is in flight at a time, and after a failure the lane holds: nothing is sent before the time of
+//!   the retry. The window is then the number of notifications that are claimed at once.
+//!
+//! A clock that is put back never makes a pause longer than it was to be; the time until which a lane holds, which is
+//! stored, moves with the clock.
 
-use std::collections::VecDeque;
+mod pace;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use tidings_api::settings::{Ordering, PushSettings};
+
+use self::pace::Pace;
 use super::notification::Micros;
 
-/// So many failures in a row mean that the receiver is down, not that a notification is bad.
-pub const DOWN_AFTER: u32 = 5;
+/// The failures of so many notifications in a row mean that the receiver is down, not that a notification is bad.
+pub const DOWN_AFTER: usize = 5;
+/// So many notifications refused, and none accepted, mean that the receiver won't have anything.
+pub const REFUSING_AFTER: usize = 50;
 /// The pause before the first probe.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest pause between probes: a receiver that is back is noticed within this time.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The longest pause that a receiver can ask for with `Retry-After`.
 const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+/// The most notifications that are claimed at once under strict order.
+const LONGEST_RUN: usize = 64;
+
+/// What a lane keeps to, by the tenant's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most in flight.
+    pub concurrency: usize,
+    /// The most attempts in a minute.
+    pub per_minute: Option<u32>,
+    /// Whether the order is strict.
+    pub fifo: bool,
+}
+
+impl From<&PushSettings> for Limits {
+    fn from(push: &PushSettings) -> Self {
+        Limits {
+            concurrency: usize::try_from(push.max_concurrency).unwrap_or(usize::MAX),
+            per_minute: push.rate_limit,
+            fifo: push.ordering == Ordering::Fifo,
+        }
+    }
+}
 
 /// What a lane wants.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Step<T> {
     /// This is to be sent now.
     Send(T),
-    /// Nothing before this time: the receiver is down.
+    /// Nothing before this time.
     WaitUntil(Micros),
     /// Nothing until something is offered or finished.
     Idle,
 }
 
-/// The sending queue of one tenant.
+/// A pause of a known length. When the clock has been put back behind its beginning, it is over.
+#[derive(Clone, Copy, Debug)]
+struct Pause {
+    until: Micros,
+    length: Micros,
+}
+
+impl Pause {
+    fn new(now: Micros, length: Duration) -> Self {
+        let length = i64::try_from(length.as_micros()).unwrap_or(i64::MAX);
+        Pause { until: now.saturating_add(length), length }
+    }
+
+    fn is_over(&self, now: Micros) -> bool {
+        now >= self.until || now < self.until - self.length
+    }
+}
+
+/// The sending queue of one tenant. A new one knows no limits yet, and sends nothing before [`Lane::configure`].
 #[derive(Debug)]
 pub struct Lane<T> {
     ready: VecDeque<T>,
     in_flight: usize,
-    limit: usize,
+    limits: Option<Limits>,
+    pace: Option<Pace>,
+    /// How many may be in flight now; under strict order, how many are claimed at once.
     window: usize,
-    failures: u32,
+    failures: usize,
+    /// The notifications that have failed since the last answer that told of a receiver which is well.
+    failed: BTreeSet<i64>,
+    /// The notifications that were refused since the last that was accepted.
+    refused: BTreeSet<i64>,
+    /// How long the last pause between probes was.
     pause: Duration,
-    paused_until: Option<Micros>,
-    /// Until when the receiver has asked to be left alone.
-    asked_until: Option<Micros>,
+    paused: Option<Pause>,
+    /// The receiver has asked to be left alone.
+    asked: Option<Pause>,
+    held_until: Option<Micros>,
 }
 
-fn after(now: Micros, delay: Duration) -> Micros {
-    now.saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX))
-}
-
-impl<T> Lane<T> {
-    /// A lane with at most `limit` in flight.
-    pub fn new(limit: usize) -> Self {
+impl<T> Default for Lane<T> {
+    fn default() -> Self {
         Lane {
             ready: VecDeque::new(),
             in_flight: 0,
-            limit,
-            window: limit,
+            limits: None,
+            pace: None,
+            window: 0,
             failures: 0,
+            failed: BTreeSet::new(),
+            refused: BTreeSet::new(),
             pause: Duration::ZERO,
-            paused_until: None,
-            asked_until: None,
+            paused: None,
+            asked: None,
+            held_until: None,
         }
+    }
+}
+
+impl<T> Lane<T> {
+    /// Sets the limits, at first or anew. What is in flight by earlier ones ends first.
+    pub fn configure(&mut self, limits: Limits, now: Micros) {
+        let before = self.limits.replace(limits);
+        if before == Some(limits) {
+            return;
+        }
+        if before.map(|before| before.per_minute) != Some(limits.per_minute) {
+            let is_fresh = self.pace.as_ref().is_none_or(|pace| pace.is_full(now));
+            let pace = |limit| if is_fresh { Pace::new(limit) } else { Pace::empty(limit, now) };
+            self.pace = limits.per_minute.map(pace);
+        }
+        self.window = if before.is_none() { self.widest() } else { self.window.clamp(1, self.widest()) };
+    }
+
+    /// How far the window opens.
+    fn widest(&self) -> usize {
+        self.limits.map_or(0, |limits| if limits.fifo { LONGEST_RUN } else { limits.concurrency })
+    }
+
+    /// Whether the order is strict.
+    pub fn is_fifo(&self) -> bool {
+        self.limits.is_some_and(|limits| limits.fifo)
     }
 
     /// Queues something behind the rest.
@@ -71,17 +166,25 @@ impl<T> Lane<T> {
     /// What to do now. What is sent must be finished with [`Lane::succeeded`], [`Lane::rejected`],
     /// [`Lane::failed`] or [`Lane::not_sent`].
     pub fn next(&mut self, now: Micros) -> Step<T> {
-        if let Some(until) = self.probe_at() {
-            if now < until {
-                return Step::WaitUntil(until);
-            }
+        if let Some(until) = self.waits_until(now) {
+            return Step::WaitUntil(until);
+        }
+        self.held_until = None;
+        if self.is_down() {
             if self.in_flight > 0 {
                 return Step::Idle;
             }
-            self.asked_until = None;
+            self.asked = None;
         }
-        if self.in_flight >= self.window {
+        let limit = if self.is_fifo() { self.window.min(1) } else { self.window };
+        if self.in_flight >= limit || self.ready.is_empty() {
             return Step::Idle;
+        }
+        if let Some(pace) = &mut self.pace {
+            if let Some(until) = pace.free_at(now) {
+                return Step::WaitUntil(until);
+            }
+            pace.take(now);
         }
         match self.ready.pop_front() {
             Some(item) => {
@@ -92,41 +195,74 @@ impl<T> Lane<T> {
         }
     }
 
+    /// Until when nothing is sent, because the lane holds or the receiver is down.
+    fn waits_until(&self, now: Micros) -> Option<Micros> {
+        let pauses = [self.paused, self.asked].into_iter().flatten();
+        let paused = pauses.filter(|pause| !pause.is_over(now)).map(|pause| pause.until);
+        paused.chain(self.held_until.filter(|until| now < *until)).max()
+    }
+
     /// An attempt was accepted. What the receiver has asked for still holds: this attempt may be older.
     pub fn succeeded(&mut self) {
         self.not_sent();
-        self.failures = 0;
-        self.pause = Duration::ZERO;
-        if self.paused_until.take().is_some() {
-            self.window = 1;
-        }
-        self.window = self.limit.min(self.window + 1);
+        self.refused.clear();
+        self.open();
     }
 
-    /// An attempt failed. `asked` is how long the receiver wants to be left alone.
-    pub fn failed(&mut self, now: Micros, asked: Option<Duration>) {
+    /// The attempt of the notification with this sequence failed. `asked` is how long the receiver wants to be left
+    /// alone.
+    pub fn failed(&mut self, now: Micros, sequence: i64, asked: Option<Duration>) {
         self.not_sent();
-        self.failures = self.failures.saturating_add(1);
-        // Those that were in flight when the lane went down tell nothing new.
-        let news = self.paused_until.is_none_or(|until| now >= until);
-        if self.failures >= DOWN_AFTER && news {
-            self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
-            self.paused_until = Some(after(now, self.pause));
+        // Under strict order there is no other that could tell more.
+        if self.failures < DOWN_AFTER && (self.failed.insert(sequence) || self.is_fifo()) {
+            self.failures += 1;
+        }
+        if self.failures >= DOWN_AFTER || self.paused.is_some() {
+            self.close(now);
         }
         if let Some(asked) = asked {
-            let until = after(now, asked.min(LONGEST_ASKED));
-            self.asked_until = Some(self.asked_until.map_or(until, |earlier| earlier.max(until)));
+            let asked = Pause::new(now, asked.min(LONGEST_ASKED));
+            let earlier = self.asked.filter(|earlier| !earlier.is_over(now) && earlier.until > asked.until);
+            self.asked = Some(earlier.unwrap_or(asked));
         }
         if self.is_down() {
             self.window = 1;
         }
     }
 
-    /// Forgets what is known of the receiver: it is another one now.
-    pub fn forgive(&mut self) {
-        (self.failures, self.pause) = (0, Duration::ZERO);
-        (self.paused_until, self.asked_until) = (None, None);
-        self.window = self.limit;
+    /// The notification with this sequence was refused by a receiver that is there: it won't have this one, but perhaps
+    /// the next.
+    pub fn rejected(&mut self, now: Micros, sequence: i64) {
+        self.not_sent();
+        if self.refused.len() < REFUSING_AFTER {
+            self.refused.insert(sequence);
+        }
+        if self.refused.len() < REFUSING_AFTER {
+            self.open();
+        } else {
+            self.close(now);
+            self.window = 1;
+        }
+    }
+
+    /// The receiver is well.
+    fn open(&mut self) {
+        self.failures = 0;
+        self.failed.clear();
+        self.pause = Duration::ZERO;
+        if self.paused.take().is_some() {
+            self.window = 1;
+        }
+        self.window = self.widest().min(self.window + 1);
+    }
+
+    /// The receiver is down, or still is.
+    fn close(&mut self, now: Micros) {
+        // Those that were in flight when the lane went down tell nothing new.
+        if self.paused.is_none_or(|pause| pause.is_over(now)) {
+            self.pause = (self.pause * 2).clamp(FIRST_PAUSE, LONGEST_PAUSE);
+            self.paused = Some(Pause::new(now, self.pause));
+        }
     }
 
     /// An attempt ended that says nothing about how the receiver is.
@@ -134,23 +270,55 @@ impl<T> Lane<T> {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// An attempt was refused by a receiver that is well: it won't have this notification, but perhaps the next.
-    pub fn rejected(&mut self) {
-        self.succeeded();
+    /// Sends nothing before this time.
+    pub fn hold(&mut self, until: Micros) {
+        self.held_until = self.held_until.max(Some(until));
+        self.window = self.window.min(1);
     }
 
-    /// Whether the receiver is down: the lane takes nothing new, and what waits in it is better handed back.
+    /// Ends a hold until this time, unless another is longer: what it was for is gone.
+    pub fn release(&mut self, until: Micros) {
+        self.held_until = self.held_until.filter(|held| *held != until);
+    }
+
+    /// Whether it holds, or did when it was last looked at.
+    pub fn is_held(&self) -> bool {
+        self.held_until.is_some()
+    }
+
+    /// Forgets what is known of the receiver: it is another one now, or an admin wants it tried again.
+    pub fn forgive(&mut self) {
+        (self.failures, self.pause) = (0, Duration::ZERO);
+        self.failed.clear();
+        self.refused.clear();
+        (self.paused, self.asked, self.held_until) = (None, None, None);
+        self.rise();
+    }
+
+    /// Begins with one at a time: a backlog is about to come.
+    pub fn rise(&mut self) {
+        self.window = self.window.min(1);
+    }
+
+    /// Whether the receiver is down, or refuses everything: the lane takes nothing new, and what waits in it is better handed back.
     pub fn is_down(&self) -> bool {
-        self.probe_at().is_some()
+        self.paused.is_some() || self.asked.is_some()
     }
 
-    /// How many more notifications the lane has use for now.
+    /// How many more notifications the lane has use for now. Under strict order none before it is empty.
     pub fn wants(&self, now: Micros) -> usize {
-        match self.probe_at() {
-            Some(until) if now < until || self.in_flight > 0 => 0,
-            Some(_) => 1_usize.saturating_sub(self.ready.len()),
-            // Enough that the lane has work while more is fetched.
-            None => (4 * self.window).saturating_sub(self.ready.len()),
+        let is_empty = self.ready.is_empty() && self.in_flight == 0;
+        if self.waits_until(now).is_some() {
+            0
+        } else if self.is_down() {
+            usize::from(is_empty)
+        } else if self.is_fifo() {
+            if is_empty { self.window } else { 0 }
+        } else {
+            // Enough that the lane has work while more is fetched, but no more than a minute's worth.
+            let minute = self.limits.and_then(|limits| limits.per_minute).unwrap_or(u32::MAX);
+            let most = usize::try_from(minute).unwrap_or(usize::MAX).min(4 * self.window);
+            most.saturating_sub(self.ready.len())
         }
     }
 
@@ -160,151 +328,17 @@ impl<T> Lane<T> {
     }
 
     /// Whether nothing waits, nothing is in flight and nothing has to be remembered.
-    pub fn is_idle(&self) -> bool {
-        self.ready.is_empty() && self.in_flight == 0 && self.failures == 0 && !self.is_down()
-    }
-
-    /// When the next probe is due, if the receiver is down.
-    fn probe_at(&self) -> Option<Micros> {
-        self.paused_until.max(self.asked_until)
+    pub fn is_idle(&self, now: Micros) -> bool {
+        let is_empty = self.ready.is_empty() && self.in_flight == 0;
+        let is_well = self.failures == 0
+            && self.refused.is_empty()
+            && !self.is_down()
+            && self.held_until.is_none_or(|until| now >= until);
+        is_empty && is_well && self.pace.as_ref().is_none_or(|pace| pace.is_full(now))
     }
 
     /// How many are in flight.
     pub fn in_flight(&self) -> usize {
         self.in_flight
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SECOND: Micros = 1_000_000;
-
-    fn sent(lane: &mut Lane<u32>, now: Micros) -> Vec<u32> {
-        std::iter::from_fn(|| match lane.next(now) {
-            Step::Send(item) => Some(item),
-            _ => None,
-        })
-        .collect()
-    }
-
-    fn lane(limit: usize, items: u32) -> Lane<u32> {
-        let mut lane = Lane::new(limit);
-        (1..=items).for_each(|item| lane.offer(item));
-        lane
-    }
-
-    #[test]
-    fn the_limit_is_never_passed_and_order_is_kept() {
-        let mut lane = lane(3, 10);
-        assert_eq!(sent(&mut lane, 0), [1, 2, 3]);
-        lane.succeeded();
-        lane.failed(0, None);
-        assert_eq!(sent(&mut lane, 0), [4, 5]);
-        assert_eq!(lane.in_flight(), 3);
-    }
-
-    #[test]
-    fn a_bad_notification_does_not_stop_the_lane() {
-        let mut lane = lane(1, 100);
-        for _ in 0..20 {
-            for _ in 0..DOWN_AFTER - 1 {
-                assert_eq!(sent(&mut lane, 0).len(), 1);
-                lane.failed(0, None);
-            }
-            assert_eq!(sent(&mut lane, 0).len(), 1, "the lane went down though the receiver answers");
-            lane.succeeded();
-        }
-    }
-
-    #[test]
-    fn a_receiver_that_is_down_is_probed_one_at_a_time_at_growing_intervals() {
-        let mut lane = lane(8, 100);
-        assert_eq!(sent(&mut lane, 0).len(), 8);
-        (0..8).for_each(|_| lane.failed(0, None));
-        assert!(lane.is_down());
-        let mut now = 0;
-        let mut pauses = Vec::new();
-        for _ in 0..9 {
-            assert!(sent(&mut lane, now).is_empty(), "nothing is sent during the pause");
-            let Step::WaitUntil(until) = lane.next(now) else { panic!("the lane should wait") };
-            pauses.push((until - now) / SECOND);
-            now = until;
-            assert_eq!(sent(&mut lane, now).len(), 1, "one probe");
-            assert_eq!(lane.wants(now), 0);
-            lane.failed(now, None);
-        }
-        assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60], "failures of those in flight count once");
-    }
-
-    #[test]
-    fn after_a_probe_succeeds_the_rate_rises_step_by_step() {
-        let mut lane = lane(8, 100);
-        sent(&mut lane, 0);
-        (0..8).for_each(|_| lane.failed(0, None));
-        let now = 2 * SECOND;
-        assert_eq!(sent(&mut lane, now).len(), 1);
-        lane.succeeded();
-        let mut flights = Vec::new();
-        for _ in 0..4 {
-            let flight = sent(&mut lane, now).len();
-            flights.push(flight);
-            (0..flight).for_each(|_| lane.succeeded());
-        }
-        assert_eq!(flights, [2, 4, 8, 8]);
-    }
-
-    #[test]
-    fn retry_after_is_obeyed_within_an_hour() {
-        let mut lane = lane(4, 10);
-        assert_eq!(sent(&mut lane, 0).len(), 4);
-        lane.failed(0, Some(Duration::from_secs(30)));
-        assert_eq!(lane.next(29 * SECOND), Step::WaitUntil(30 * SECOND));
-        lane.failed(0, Some(Duration::from_secs(u64::MAX)));
-        assert_eq!(lane.next(0), Step::WaitUntil(3600 * SECOND));
-        lane.not_sent();
-        lane.succeeded();
-        assert_eq!(lane.next(0), Step::WaitUntil(3600 * SECOND), "an older attempt's success doesn't end it");
-        assert_eq!(sent(&mut lane, 3600 * SECOND).len(), 2, "then the rate rises from the beginning");
-    }
-
-    #[test]
-    fn refused_notifications_take_no_lane_down_and_open_one_that_was() {
-        let mut lane = lane(1, 100);
-        for _ in 0..50 {
-            assert_eq!(sent(&mut lane, 0).len(), 1);
-            lane.rejected();
-        }
-        for _ in 0..DOWN_AFTER {
-            assert_eq!(sent(&mut lane, 0).len(), 1);
-            lane.failed(0, None);
-        }
-        assert!(lane.is_down());
-        assert_eq!(sent(&mut lane, 2 * SECOND).len(), 1);
-        lane.rejected();
-        assert!(!lane.is_down(), "a receiver that refuses the probe is there");
-    }
-
-    #[test]
-    fn another_receiver_starts_afresh() {
-        let mut lane = lane(4, 10);
-        sent(&mut lane, 0);
-        (0..4).for_each(|_| lane.failed(0, Some(Duration::from_secs(600))));
-        lane.failed(0, None);
-        assert!(lane.is_down());
-        lane.forgive();
-        assert_eq!(sent(&mut lane, 0).len(), 4);
-    }
-
-    #[test]
-    fn a_late_success_of_an_old_attempt_opens_the_lane() {
-        let mut lane = lane(6, 20);
-        sent(&mut lane, 0);
-        (0..5).for_each(|_| lane.failed(0, None));
-        assert!(lane.is_down());
-        lane.succeeded();
-        assert!(!lane.is_down());
-        assert_eq!(sent(&mut lane, 0).len(), 2);
     }
 }

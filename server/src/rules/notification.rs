@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use tidings_api::notification::PushState;
 
 /// Microseconds since 1970 in UTC: how times are stored.
@@ -10,7 +11,7 @@ pub type Micros = i64;
 /// The content of a notification, in the pieces from which documents are put together.
 ///
 /// `extra` and `included` are JSON as it was posted; it is checked once, on its way in, and passed through after that.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Content {
     /// The event's type.
     pub event_type: String,
@@ -41,7 +42,7 @@ impl Content {
 
 /// How far the push of a notification is, as it is stored. Whether a pending one waits because push is paused is a
 /// matter of the tenant's settings, not of the notification.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum PushProgress {
     /// There was no URL when the event came.
     None,
@@ -79,6 +80,8 @@ pub struct State {
     pub push: PushProgress,
     /// Attempts made.
     pub attempts: i32,
+    /// How many of them were made before someone asked for a re-push: the retry schedule counts from there.
+    pub attempts_before: i32,
     /// When the next attempt is due; none where none is, or while it is being made.
     pub next_attempt_at: Option<Micros>,
 }
@@ -86,7 +89,15 @@ pub struct State {
 impl State {
     /// The state of a new notification.
     pub fn new(push: PushProgress, next_attempt_at: Option<Micros>) -> Self {
-        State { is_dismissed: false, is_read: false, is_flagged: false, push, attempts: 0, next_attempt_at }
+        State {
+            is_dismissed: false,
+            is_read: false,
+            is_flagged: false,
+            push,
+            attempts: 0,
+            attempts_before: 0,
+            next_attempt_at,
+        }
     }
 }
 

@@ -1,63 +1,85 @@
-//! When a failed push is tried again: arithmetic, not sleeping.
+//! When a failed push is tried again, and when a push without success is disabled: arithmetic, not sleeping.
+//!
+//! A schedule is a list of delays, each counted from the end of the attempt before it. Nothing here knows what time it
+//! is, so neither daylight saving nor a clock that is put forward or back changes how many retries there are.
 
 use std::time::Duration;
 
 use tidings_api::settings::Retry;
+
+use super::notification::Micros;
 
 /// The longest pause that a receiver's `Retry-After` can ask for.
 const LONGEST_ASKED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long to wait after the given number of failed attempts; none after the last.
 ///
-/// `chance` is a random number from 0 to 1: up to a fifth of the delay is added, so that failures don't return all at
-/// once. What the receiver asks for (`Retry-After`, RFC 9110 §10.2.3) lengthens the delay, up to a day, and never
+/// `chance` is a random number from 0 to 1: that share of the schedule's jitter is added, so that failures don't return
+/// all at once. What the receiver asks for (`Retry-After`, RFC 9110 §10.2.3) lengthens the delay, up to a day, and never
 /// shortens it.
+///
+/// `giveUpAfterSeconds` bounds the sum of the planned delays since the first failure, without jitter and without what
+/// the receiver asked for. How many retries there are is therefore known beforehand, whatever the clock does meanwhile
+/// and however long the attempts themselves take.
 pub fn delay(retry: &Retry, failed: u32, chance: f64, asked: Option<Duration>) -> Option<Duration> {
-    if failed >= retry.attempts {
-        return None;
+    let planned = plan(retry).nth(usize::try_from(failed.checked_sub(1)?).ok()?)?;
+    let jitter = match retry {
+        Retry::None => 0.0,
+        Retry::Fixed { jitter, .. } | Retry::Exponential { jitter, .. } | Retry::List { jitter, .. } => {
+            jitter.clamp(0.0, 1.0)
+        }
+    };
+    let delay = Duration::from_secs_f64(planned * (1.0 + chance.clamp(0.0, 1.0) * jitter));
+    Some(delay.max(asked.unwrap_or_default().min(LONGEST_ASKED)))
+}
+
+/// How many attempts there are in all, if each of them fails.
+pub fn attempts(retry: &Retry) -> u32 {
+    u32::try_from(plan(retry).count() + 1).unwrap_or(u32::MAX)
+}
+
+/// The delays in seconds, without jitter.
+fn plan(retry: &Retry) -> impl Iterator<Item = f64> {
+    let most = match retry {
+        Retry::Exponential { give_up_after_seconds: Some(most), .. } => f64::from(*most),
+        _ => f64::INFINITY,
+    };
+    (1..).map_while(|failed| planned(retry, failed)).scan(0.0, move |since_first, delay| {
+        *since_first += delay;
+        (*since_first <= most).then_some(delay)
+    })
+}
+
+/// The delay after the given number of failed attempts, but for `giveUpAfterSeconds`.
+fn planned(retry: &Retry, failed: u32) -> Option<f64> {
+    let before = failed.checked_sub(1)?;
+    match retry {
+        Retry::None => None,
+        Retry::Fixed { every_seconds, attempts, .. } => {
+            (failed < *attempts).then_some(f64::from(*every_seconds))
+        }
+        Retry::Exponential { first_seconds, factor, cap_seconds, attempts, .. } => {
+            let exponent = i32::try_from(before).unwrap_or(i32::MAX);
+            let seconds = f64::from(*first_seconds) * factor.powi(exponent);
+            (failed < *attempts).then_some(seconds.min(f64::from(*cap_seconds)))
+        }
+        Retry::List { delays_seconds, .. } => {
+            delays_seconds.get(usize::try_from(before).ok()?).copied().map(f64::from)
+        }
     }
-    let cap = f64::from(retry.cap_seconds);
-    let exponent = i32::try_from(failed.saturating_sub(1)).unwrap_or(i32::MAX);
-    let seconds = (f64::from(retry.first_seconds) * retry.factor.powi(exponent)).min(cap);
-    let jittered = Duration::from_secs_f64(seconds * (1.0 + chance.clamp(0.0, 1.0) / 5.0));
-    Some(jittered.max(asked.unwrap_or_default().min(LONGEST_ASKED)))
+}
+
+/// Whether a push is disabled, now that the retries of a notification are exhausted: there is a bound, and nothing was
+/// delivered for that long. The time counts anew from when an admin set the URL or resumed the push.
+pub fn disables(
+    after_seconds: Option<u32>,
+    now: Micros,
+    last_success: Option<Micros>,
+    resumed_at: Micros,
+) -> bool {
+    let since = last_success.map_or(resumed_at, |success| success.max(resumed_at));
+    after_seconds.is_some_and(|seconds| now.saturating_sub(since) >= i64::from(seconds) * 1_000_000)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rules::settings::default_retry;
-
-    fn seconds(retry: &Retry, chance: f64) -> Vec<u64> {
-        (1..).map_while(|failed| delay(retry, failed, chance, None)).map(|delay| delay.as_secs()).collect()
-    }
-
-    #[test]
-    fn delays_double_up_to_twelve_hours_and_end_after_the_last_attempt() {
-        let all = seconds(&default_retry(), 0.0);
-        assert_eq!(all.len(), 19, "twenty attempts have nineteen delays between them");
-        assert_eq!(all[..4], [5, 10, 20, 40]);
-        assert_eq!(all[13], 40_960);
-        assert_eq!(all[14..], [43_200; 5]);
-        let days = all.iter().sum::<u64>() / 86_400;
-        assert_eq!(days, 3, "the schedule spans several days");
-    }
-
-    #[test]
-    fn jitter_adds_at_most_a_fifth() {
-        let plain = seconds(&default_retry(), 0.0);
-        let most = seconds(&default_retry(), 1.0);
-        for (plain, most) in plain.iter().zip(&most) {
-            assert_eq!(*most, plain * 6 / 5);
-        }
-    }
-
-    #[test]
-    fn retry_after_lengthens_within_a_day() {
-        let asked = |seconds| delay(&default_retry(), 1, 0.0, Some(Duration::from_secs(seconds)));
-        assert_eq!(asked(1), Some(Duration::from_secs(5)));
-        assert_eq!(asked(90), Some(Duration::from_secs(90)));
-        assert_eq!(asked(u64::MAX), Some(LONGEST_ASKED));
-        assert_eq!(delay(&default_retry(), 20, 0.0, Some(Duration::from_secs(1))), None);
-    }
-}
+mod tests;

@@ -1,148 +1,191 @@
-//! A tenant's settings: what an admin may set, what is in force, and how the one becomes the other.
+//! A tenant's settings: what an admin has set, what is in force, and how the one becomes the other.
 //!
-//! Only what was set is stored, as the JSON of a [`SettingsPatch`] whose secrets are sealed. Defaults are added when it
-//! is read, so a better default reaches everybody who never chose.
+//! Only what was set is stored, as JSON whose secrets are sealed. In force is what was set, over what the tenant's
+//! profile says, over the defaults; the three are merged as JSON (RFC 7396) whenever settings are read, so a better
+//! default reaches everybody who never chose. Defaults and profiles are data: `profiles.json`. Nothing else knows that
+//! there are profiles.
+//!
+//! Some groups of settings have a `kind` to which the other members belong. Where the kind changes, they begin with the
+//! defaults of the new kind; a member of another kind is refused.
 
-use std::collections::HashSet;
+mod check;
 
-use hyper::header::{HeaderName, HeaderValue};
-use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::LazyLock;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use tidings_api::error::ErrorCode;
-use tidings_api::event_type::TypeSelector;
-use tidings_api::settings::{AuthenticationKind, PushPatch, Retry, RetryKind, SettingsPatch};
+use tidings_api::settings::{Authentication, Settings};
 
+use super::notification::Micros;
 use crate::secrets::Secret;
 
-/// The settings in force, as the server uses them.
+/// What the settings keep secret.
+#[derive(Clone, Default)]
+pub struct Secrets {
+    /// The header's value, password, token or client secret, whichever the kind of authentication has.
+    pub authentication: Option<Secret>,
+    /// The secrets that sign pushes, the newest first.
+    pub signing: Vec<SigningKey>,
+    /// The private key of the client certificate, in PEM.
+    pub client_key: Option<Secret>,
+}
+
+impl fmt::Debug for Secrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secrets").finish_non_exhaustive()
+    }
+}
+
+/// A secret that signs pushes.
 #[derive(Clone, Debug)]
-pub struct Settings {
-    /// Whether events are stored at all.
-    pub enabled: bool,
-    /// Which events.
-    pub types: Vec<TypeSelector>,
-    /// How long they are kept.
-    pub retention_days: u32,
-    /// How they are pushed.
-    pub push: Push,
+pub struct SigningKey {
+    /// `whsec_…`.
+    pub secret: Secret,
+    /// Until when it signs; none for the current one.
+    pub until: Option<Micros>,
 }
 
-/// How notifications are pushed.
-#[derive(Clone, Debug)]
-pub struct Push {
-    /// Where to.
-    pub url: Option<String>,
-    /// Whether now.
-    pub enabled: bool,
-    /// A header of the tenant's own.
-    pub header: Option<(HeaderName, Secret)>,
-    /// The kind of authentication.
-    pub authentication: AuthenticationKind,
-    /// The header's name, whether it is in use or not.
-    pub header_name: Option<String>,
-    /// The secret for signatures, `whsec_…`.
-    pub signing_secret: Option<Secret>,
-    /// Whether what is delivered is dismissed.
-    pub auto_dismiss: bool,
-    /// When a failed push is tried again.
-    pub retry: Retry,
+/// `profiles.json`.
+#[derive(Deserialize)]
+struct Bundles {
+    /// What is in force where nobody has said anything.
+    default: Value,
+    /// By pointer and kind: the members of the kind with their defaults; null where there is none.
+    kinds: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
+    /// What differs from the defaults under a profile.
+    profiles: BTreeMap<String, Value>,
 }
 
-/// The default schedule: twenty attempts over about four days.
-pub fn default_retry() -> Retry {
-    Retry { kind: RetryKind::Exponential, first_seconds: 5, factor: 2.0, cap_seconds: 43_200, attempts: 20 }
+static BUNDLES: LazyLock<Bundles> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("profiles.json")).expect("the file is part of the program and tested")
+});
+
+/// A secret that signed before the current one, as it is stored.
+#[derive(Serialize, Deserialize)]
+struct Previous {
+    secret: String,
+    until: Micros,
 }
 
-/// Adds the defaults to what was set. `open` opens sealed secrets.
+/// Where earlier signing secrets are stored, beside the settings.
+const PREVIOUS: &str = "previousSecrets";
+/// How many of them are kept at most.
+const MOST_PREVIOUS: usize = 4;
+
+/// What setting a profile leaves as it was: who the receiver is and what the tenant wants, not how the system behaves.
+const OUTSIDE_PROFILES: [&str; 11] = [
+    "/enabled",
+    "/push/url",
+    "/push/enabled",
+    "/push/authentication",
+    "/push/tls",
+    "/push/signing",
+    "/push/clientId",
+    "/selection",
+    "/retention",
+    "/alerts",
+    "/previousSecrets",
+];
+
+/// Every place of a secret, with the most characters that it may have.
+const SECRETS: [(&str, usize); 6] = [
+    ("/push/authentication/value", 4096),
+    ("/push/authentication/password", 4096),
+    ("/push/authentication/token", 4096),
+    ("/push/authentication/clientSecret", 4096),
+    ("/push/signing/secret", 200),
+    ("/push/tls/clientKey", 65_536),
+];
+
+/// What was set can't be read: a newer server has written it, or it is damaged.
+#[derive(Debug, thiserror::Error)]
+#[error("the settings can't be read by this version of the server")]
+pub struct Unreadable(#[source] serde_json::Error);
+
+/// The settings in force for a tenant with this id on the wire.
+///
+/// # Errors
+/// When what is stored can't be used.
+pub fn resolve(stored: &str, tenant: &str) -> Result<Settings, Unreadable> {
+    let stored = serde_json::from_str(stored).map_err(Unreadable)?;
+    in_force(&stored, tenant).map_err(Unreadable)
+}
+
+/// What these settings keep secret. `open` opens sealed secrets.
 ///
 /// # Errors
 /// Those of `open`.
-pub fn resolve<E>(set: &SettingsPatch, open: impl Fn(&str) -> Result<Secret, E>) -> Result<Settings, E> {
-    let push = set.push.clone().unwrap_or_default();
-    let authentication = push.authentication.unwrap_or_default();
-    let kind = authentication.kind.unwrap_or_default();
-    let name = authentication.name.as_ref().and_then(|name| name.parse::<HeaderName>().ok());
-    let header = match (kind, name, &authentication.value) {
-        (AuthenticationKind::Header, Some(name), Some(value)) => Some((name, open(value)?)),
-        _ => None,
+pub fn secrets<E>(
+    stored: &str,
+    settings: &Settings,
+    open: impl Fn(&str) -> Result<Secret, E>,
+) -> Result<Secrets, E> {
+    let stored: Value = serde_json::from_str(stored).unwrap_or_default();
+    let at = |pointer: &str| stored.pointer(pointer).and_then(Value::as_str).map(&open).transpose();
+    let authentication = match settings.push.authentication {
+        Authentication::None => None,
+        Authentication::Header { .. } | Authentication::Authorization => at("/push/authentication/value")?,
+        Authentication::Basic { .. } => at("/push/authentication/password")?,
+        Authentication::Bearer => at("/push/authentication/token")?,
+        Authentication::Oauth2 { .. } => at("/push/authentication/clientSecret")?,
     };
-    let signing_secret =
-        push.signing.and_then(|signing| signing.secret).map(|secret| open(&secret)).transpose()?;
-    let retry = push.retry.unwrap_or_default();
-    let default = default_retry();
-    Ok(Settings {
-        enabled: set.enabled.unwrap_or(true),
-        types: set
-            .selection
-            .as_ref()
-            .and_then(|s| s.types.clone())
-            .unwrap_or_else(|| vec![TypeSelector::All]),
-        retention_days: set.retention.as_ref().and_then(|r| r.days).unwrap_or(180),
-        push: Push {
-            url: push.url,
-            enabled: push.enabled.unwrap_or(true),
-            header,
-            authentication: kind,
-            header_name: authentication.name,
-            signing_secret,
-            auto_dismiss: push.auto_dismiss.unwrap_or(false),
-            retry: Retry {
-                kind: retry.kind.unwrap_or_default(),
-                first_seconds: retry.first_seconds.unwrap_or(default.first_seconds),
-                factor: retry.factor.unwrap_or(default.factor),
-                cap_seconds: retry.cap_seconds.unwrap_or(default.cap_seconds),
-                attempts: retry.attempts.unwrap_or(default.attempts),
-            },
-        },
-    })
+    let current = at("/push/signing/secret")?.map(|secret| SigningKey { secret, until: None });
+    let mut signing: Vec<SigningKey> = current.into_iter().collect();
+    // One that was sealed with a lost key signs no more; the current one can be set anew.
+    signing.extend(previous(&stored).into_iter().filter_map(|earlier| {
+        Some(SigningKey { secret: open(&earlier.secret).ok()?, until: Some(earlier.until) })
+    }));
+    Ok(Secrets { authentication, signing, client_key: at("/push/tls/clientKey")? })
 }
 
-/// Why settings are refused, and where.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refused {
-    /// The error's code.
-    pub code: ErrorCode,
-    /// The member, as a JSON pointer below the settings: `/push/retry/factor`.
-    pub pointer: &'static str,
-    /// What is wrong, and what is expected.
-    pub detail: String,
+/// The settings of a tenant whose own can't be read: events are stored all the same, wait for their push, and don't
+/// expire.
+pub fn unreadable(tenant: &str) -> Settings {
+    let stored = serde_json::json!({"push": {"url": ""}, "retention": {"days": u32::MAX}});
+    in_force(&stored, tenant).expect("the defaults with two members of the right type are settings")
 }
 
-fn refused<T>(pointer: &'static str, detail: impl Into<String>) -> Result<T, Refused> {
-    Err(Refused { code: ErrorCode::InvalidValue, pointer, detail: detail.into() })
+fn previous(stored: &Value) -> Vec<Previous> {
+    stored.get(PREVIOUS).and_then(|list| Vec::deserialize(list).ok()).unwrap_or_default()
 }
 
-/// Merges a change into what was set before and checks the whole. Answers what is to be stored.
-///
-/// The change must have the shape of a [`SettingsPatch`] already; its URL and its signing secret must be checked by
-/// those who use them. `seal` seals secrets.
-///
-/// # Errors
-/// The member that can't be set so; nothing changes then.
-pub fn change(stored: &str, mut change: Value, seal: impl Fn(&str) -> String) -> Result<String, Refused> {
-    if let Some(value) = change.pointer("/push/authentication/value").and_then(Value::as_str)
-        && (value.is_empty() || value.len() > 4096 || HeaderValue::from_str(value).is_err())
-    {
-        return refused("/push/authentication/value", "1 to 4,096 visible ASCII characters are expected");
+/// What is in force: what was set, over the profile, over the defaults.
+fn in_force(stored: &Value, tenant: &str) -> Result<Settings, serde_json::Error> {
+    serde_json::from_value(layered(stored, tenant))
+}
+
+fn layered(stored: &Value, tenant: &str) -> Value {
+    let mut all = BUNDLES.default.clone();
+    let profile = stored.get("profile").and_then(Value::as_str).and_then(|name| BUNDLES.profiles.get(name));
+    for layer in profile.into_iter().chain([stored]) {
+        for pointer in BUNDLES.kinds.keys() {
+            let kind = layer.pointer(&format!("{pointer}/kind"));
+            if kind.is_some()
+                && let Some(below) = all.pointer_mut(pointer)
+                && below.get("kind") != kind
+            {
+                *below = Value::Object(Map::new());
+            }
+        }
+        merge(&mut all, layer.clone());
     }
-    for secret in ["/push/authentication/value", "/push/signing/secret"] {
-        if let Some(value) = change.pointer_mut(secret)
-            && let Some(text) = value.as_str()
-        {
-            *value = Value::String(seal(text));
+    for (pointer, kinds) in &BUNDLES.kinds {
+        let Some(Value::Object(group)) = all.pointer_mut(pointer) else { continue };
+        let Some(members) = group.get("kind").and_then(Value::as_str).and_then(|kind| kinds.get(kind)) else {
+            continue;
+        };
+        group.retain(|name, _| name == "kind" || members.contains_key(name));
+        for (name, default) in members {
+            group.entry(name.clone()).or_insert_with(|| default.clone());
         }
     }
-    let mut merged: Value =
-        serde_json::from_str(stored).unwrap_or_else(|_| Value::Object(Default::default()));
-    merge(&mut merged, change);
-    let set: SettingsPatch = match serde_json::from_value(merged) {
-        Ok(set) => set,
-        Err(error) => return refused("", error.to_string()),
-    };
-    check(&set)?;
-    match serde_json::to_string(&set) {
-        Ok(text) => Ok(text),
-        Err(error) => refused("", error.to_string()),
+    if let Some(Value::Object(push)) = all.get_mut("push") {
+        push.entry("clientId").or_insert_with(|| tenant.into());
     }
+    all
 }
 
 /// A JSON merge patch (RFC 7396).
@@ -152,7 +195,7 @@ fn merge(target: &mut Value, patch: Value) {
         return;
     };
     if !target.is_object() {
-        *target = Value::Object(Default::default());
+        *target = Value::Object(Map::new());
     }
     let Some(target) = target.as_object_mut() else { return };
     for (name, value) in patch {
@@ -164,152 +207,133 @@ fn merge(target: &mut Value, patch: Value) {
     }
 }
 
-fn check(set: &SettingsPatch) -> Result<(), Refused> {
-    if let Some(push) = &set.push {
-        check_authentication(push)?;
-        check_retry(push)?;
+/// Why settings are refused, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The error's code.
+    pub code: ErrorCode,
+    /// The member, as a JSON pointer below the settings: `/push/retry/factor`.
+    pub pointer: String,
+    /// What is wrong, and what is expected.
+    pub detail: String,
+}
+
+fn refused<T>(pointer: impl Into<String>, detail: impl Into<String>) -> Result<T, Refused> {
+    Err(Refused { code: ErrorCode::InvalidValue, pointer: pointer.into(), detail: detail.into() })
+}
+
+/// Merges a change into what was set before and checks the whole. Answers what is to be stored.
+///
+/// The change must have the shape of a [`tidings_api::settings::SettingsPatch`] already; its URLs, its signing secret and
+/// its certificates must be checked by those who use them. `seal` seals secrets.
+///
+/// # Errors
+/// The member that can't be set so; nothing changes then.
+pub fn change(
+    stored: &str,
+    mut change: Value,
+    tenant: &str,
+    now: Micros,
+    seal: impl Fn(&str) -> String,
+) -> Result<String, Refused> {
+    let before: Value = serde_json::from_str(stored).unwrap_or_else(|_| Value::Object(Map::new()));
+    if let Some(Value::Object(push)) = change.get_mut("push") {
+        push.remove("resume");
     }
-    if let Some(types) = set.selection.as_ref().and_then(|selection| selection.types.as_ref()) {
-        if types.len() > 1000 {
-            return refused("/selection/types", "at most 1,000 types are expected");
-        }
-        if types.iter().collect::<HashSet<_>>().len() < types.len() {
-            return refused("/selection/types", "a type stands twice");
+    for (pointer, most) in SECRETS {
+        if let Some(value) = change.pointer_mut(pointer)
+            && let Some(text) = value.as_str()
+        {
+            check::secret(pointer, text, most)?;
+            *value = Value::String(seal(text));
         }
     }
-    match set.retention.as_ref().and_then(|retention| retention.days) {
-        Some(days) if !(1..=36_500).contains(&days) => {
-            refused("/retention/days", format!("{days} is not between 1 and 36,500"))
+    let mut after = before.clone();
+    if change.get("profile").is_some() {
+        after = only(&after, &OUTSIDE_PROFILES);
+    }
+    restart_kinds(&mut after, &change, tenant);
+    let rotates = change.pointer("/push/signing/secret").is_some_and(Value::is_string);
+    merge(&mut after, change.clone());
+    let all = layered(&after, tenant);
+    foreign_members(&change, &all)?;
+    check::complete(&all, &after)?;
+    let settings = in_force(&after, tenant).or_else(|error| refused("", error.to_string()))?;
+    check::settings(&settings)?;
+    keep_signing(&before, &mut after, rotates.then_some(settings.push.signing.overlap_seconds), now);
+    Ok(after.to_string())
+}
+
+/// The members at these pointers, and nothing else.
+fn only(from: &Value, pointers: &[&str]) -> Value {
+    let mut kept = Value::Object(Map::new());
+    for pointer in pointers {
+        if let Some(value) = from.pointer(pointer) {
+            let nested = pointer
+                .rsplit('/')
+                .filter(|name| !name.is_empty())
+                .fold(value.clone(), |value, name| Value::Object(Map::from_iter([(name.to_owned(), value)])));
+            merge(&mut kept, nested);
         }
-        _ => Ok(()),
+    }
+    kept
+}
+
+/// Forgets the members of groups whose kind is about to change: they belong to another kind.
+fn restart_kinds(set: &mut Value, change: &Value, tenant: &str) {
+    let mut changed = set.clone();
+    merge(&mut changed, change.clone());
+    let (before, after) = (layered(set, tenant), layered(&changed, tenant));
+    for pointer in BUNDLES.kinds.keys() {
+        let kind = format!("{pointer}/kind");
+        if before.pointer(&kind) != after.pointer(&kind)
+            && let Some(group) = set.pointer_mut(pointer)
+        {
+            *group = Value::Object(Map::new());
+        }
     }
 }
 
-fn check_authentication(push: &PushPatch) -> Result<(), Refused> {
-    let Some(authentication) = &push.authentication else { return Ok(()) };
-    if let Some(name) = &authentication.name {
-        let Ok(header) = name.parse::<HeaderName>() else {
-            return refused("/push/authentication/name", "it is not the name of an HTTP header");
-        };
-        let reserved = [
-            "host",
-            "content-length",
-            "content-type",
-            "transfer-encoding",
-            "connection",
-            "upgrade",
-            "te",
-            "trailer",
-            "keep-alive",
-            "expect",
-            "user-agent",
-        ];
-        let header = header.as_str();
-        if reserved.contains(&header) || header.starts_with("webhook-") || header.starts_with("tidings-") {
-            return refused(
-                "/push/authentication/name",
-                format!("the header {header} is set by the server itself"),
-            );
-        }
-    }
-    if authentication.kind == Some(AuthenticationKind::Header) {
-        for (pointer, member) in [
-            ("/push/authentication/name", &authentication.name),
-            ("/push/authentication/value", &authentication.value),
-        ] {
-            if member.is_none() {
-                let detail = "the kind `header` needs a name and a value".to_owned();
-                return Err(Refused { code: ErrorCode::MissingMember, pointer, detail });
-            }
+/// Refuses members of a change that belong to another kind than the one in force.
+fn foreign_members(change: &Value, in_force: &Value) -> Result<(), Refused> {
+    for (pointer, kinds) in &BUNDLES.kinds {
+        let Some(Value::Object(group)) = change.pointer(pointer) else { continue };
+        let kind = in_force.pointer(&format!("{pointer}/kind")).and_then(Value::as_str).unwrap_or_default();
+        let Some(members) = kinds.get(kind) else { continue };
+        let foreign = group
+            .iter()
+            .find(|(name, value)| *name != "kind" && !value.is_null() && !members.contains_key(*name));
+        if let Some((name, _)) = foreign {
+            let of: Vec<&str> = kinds
+                .iter()
+                .filter(|(_, members)| members.contains_key(name))
+                .map(|(kind, _)| kind.as_str())
+                .collect();
+            let detail = format!("`{name}` belongs to the kind {}; the kind is `{kind}`", of.join(" or "));
+            return refused(format!("{pointer}/{name}"), detail);
         }
     }
     Ok(())
 }
 
-fn check_retry(push: &PushPatch) -> Result<(), Refused> {
-    let Some(retry) = &push.retry else { return Ok(()) };
-    let bounds = [
-        ("/push/retry/firstSeconds", retry.first_seconds, 1, 86_400),
-        ("/push/retry/capSeconds", retry.cap_seconds, 1, 604_800),
-        ("/push/retry/attempts", retry.attempts, 1, 100),
-    ];
-    for (pointer, value, least, most) in bounds {
-        if let Some(value) = value
-            && !(least..=most).contains(&value)
-        {
-            return refused(pointer, format!("{value} is not between {least} and {most}"));
-        }
+/// A tenant is never without a signing secret, and one that was replaced signs on for a while.
+fn keep_signing(before: &Value, after: &mut Value, overlap: Option<u32>, now: Micros) {
+    const SECRET: &str = "/push/signing/secret";
+    let Some(secret) = before.pointer(SECRET).and_then(Value::as_str) else { return };
+    if after.pointer(SECRET).is_none() {
+        merge(after, serde_json::json!({"push": {"signing": {"secret": secret}}}));
     }
-    match retry.factor {
-        Some(factor) if !(1.0..=10.0).contains(&factor) => {
-            refused("/push/retry/factor", format!("{factor} is not between 1 and 10"))
-        }
-        _ => Ok(()),
+    let mut earlier = previous(before);
+    if let Some(overlap) = overlap {
+        let until = now.saturating_add(i64::from(overlap) * 1_000_000);
+        earlier.insert(0, Previous { secret: secret.to_owned(), until });
+    }
+    earlier.retain(|earlier| earlier.until > now);
+    earlier.truncate(MOST_PREVIOUS);
+    if let Value::Object(after) = after {
+        after.insert(PREVIOUS.to_owned(), serde_json::to_value(earlier).unwrap_or_default());
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn sealed(text: &str) -> String {
-        format!("sealed({})", text.len())
-    }
-
-    #[test]
-    fn members_merge_and_null_restores_the_default() {
-        let first = json!({"push": {"url": "https://a/", "autoDismiss": true, "retry": {"attempts": 3}}});
-        let stored = change("{}", first, sealed).unwrap();
-        let second = json!({"push": {"autoDismiss": null, "retry": {"factor": 3.0}}});
-        let stored = change(&stored, second, sealed).unwrap();
-        assert_eq!(
-            serde_json::from_str::<Value>(&stored).unwrap(),
-            json!({"push": {"url": "https://a/", "retry": {"attempts": 3, "factor": 3.0}}})
-        );
-        let set = serde_json::from_str(&stored).unwrap();
-        let settings = resolve(&set, |_| Err("no secret was set")).unwrap();
-        assert!(!settings.push.auto_dismiss);
-        assert_eq!(settings.push.retry, Retry { factor: 3.0, attempts: 3, ..default_retry() });
-        assert_eq!(settings.retention_days, 180);
-    }
-
-    #[test]
-    fn secrets_are_stored_sealed() {
-        let header = json!({"kind": "header", "name": "X-Hook", "value": "s3cret"});
-        let change_ = json!({"push": {"authentication": header, "signing": {"secret": "whsec_x"}}});
-        let stored = change("{}", change_, sealed).unwrap();
-        assert!(!stored.contains("s3cret") && !stored.contains("whsec_x"), "{stored}");
-        let set: SettingsPatch = serde_json::from_str(&stored).unwrap();
-        let open = |text: &str| Ok::<_, ()>(Secret::new(format!("open {text}")));
-        let settings = resolve(&set, open).unwrap();
-        assert_eq!(settings.push.header.unwrap().1.reveal(), "open sealed(6)");
-    }
-
-    #[test]
-    fn a_refusal_names_the_member() {
-        let cases = [
-            (
-                json!({"push": {"authentication": {"kind": "header", "name": "X-A"}}}),
-                "/push/authentication/value",
-            ),
-            (
-                json!({"push": {"authentication": {"kind": "header", "value": "a"}}}),
-                "/push/authentication/name",
-            ),
-            (json!({"push": {"authentication": {"name": "a b"}}}), "/push/authentication/name"),
-            (json!({"push": {"authentication": {"name": "Webhook-Id"}}}), "/push/authentication/name"),
-            (json!({"push": {"authentication": {"name": "Host"}}}), "/push/authentication/name"),
-            (json!({"push": {"authentication": {"value": "a\nb"}}}), "/push/authentication/value"),
-            (json!({"push": {"retry": {"attempts": 0}}}), "/push/retry/attempts"),
-            (json!({"push": {"retry": {"firstSeconds": 86_401}}}), "/push/retry/firstSeconds"),
-            (json!({"push": {"retry": {"factor": 0.5}}}), "/push/retry/factor"),
-            (json!({"selection": {"types": ["a", "a"]}}), "/selection/types"),
-            (json!({"retention": {"days": 0}}), "/retention/days"),
-        ];
-        for (value, pointer) in cases {
-            assert_eq!(change("{}", value.clone(), sealed).unwrap_err().pointer, pointer, "{value}");
-        }
-    }
-}
+mod tests;

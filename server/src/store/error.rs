@@ -32,6 +32,9 @@ pub enum StoreError {
     /// A file beside the database could not be used.
     #[error("{0}")]
     File(String),
+    /// Something stored can't be understood.
+    #[error("what is stored can't be read: {0}")]
+    Unreadable(String),
     /// A statement failed.
     #[error("the database refused a statement")]
     Query(#[from] DieselError),

@@ -4,12 +4,15 @@
 //! [`Store::read`] to a pool of connections. What may not enter: HTTP, JSON:API and decisions about events; the store
 //! keeps what it is given.
 
+pub mod alerts;
 mod database;
 pub mod error;
 mod migrations;
 mod postgres;
+pub mod queue;
 pub mod rooms;
 mod rows;
+mod runs;
 mod schema;
 pub mod seam;
 mod sqlite;
@@ -30,12 +33,17 @@ use self::writer::{Command, Work, Writer};
 use crate::rules::notification::StoredNotification;
 use crate::telemetry::Metrics;
 
-/// A new notification on its way from the writer straight to its lane.
-pub struct Leased {
-    /// The tenant.
-    pub tenant: TenantId,
-    /// The notification, leased to this node.
-    pub notification: StoredNotification,
+/// What a writer tells a lane after a commit.
+pub enum ToLane {
+    /// A new notification, leased to this node, on its way straight to the lane.
+    New {
+        /// The tenant.
+        tenant: TenantId,
+        /// The notification.
+        notification: StoredNotification,
+    },
+    /// Something new of this tenant waits in the database, to be claimed. Not said again before the lane has caught up.
+    Waiting(TenantId),
 }
 
 /// The store. Cheap to clone.
@@ -55,10 +63,19 @@ pub struct Store {
 pub struct Opened {
     /// The store.
     pub store: Store,
-    /// New notifications that were leased to this node, a channel for each sending thread.
-    pub leased: Vec<mpsc::UnboundedReceiver<Leased>>,
+    /// What the writers tell the lanes, a channel for each sending thread.
+    pub to_lanes: Vec<mpsc::UnboundedReceiver<ToLane>>,
     /// Ends when every [`Store`] is dropped and everything is written.
     pub writers: Vec<std::thread::JoinHandle<()>>,
+}
+
+/// Why reports were not recorded, and which.
+#[derive(Debug)]
+pub struct Unrecorded {
+    /// The first reason.
+    pub error: StoreError,
+    /// The reports.
+    pub reports: Vec<Report>,
 }
 
 impl Store {
@@ -68,7 +85,8 @@ impl Store {
     /// When it can't be reached or migrated.
     pub fn open(url: &DatabaseUrl, metrics: &Arc<Metrics>, lanes: usize) -> Result<Opened> {
         url.migrate()?;
-        let (senders, leased) = (0..lanes).map(|_| mpsc::unbounded_channel()).unzip::<_, _, Vec<_>, Vec<_>>();
+        let (senders, to_lanes) =
+            (0..lanes).map(|_| mpsc::unbounded_channel()).unzip::<_, _, Vec<_>, Vec<_>>();
         let rooms = Arc::new(Rooms::default());
         let waiters = Arc::new(Waiters::default());
         let node = NodeId(i64::from_be_bytes(crate::secrets::random()) & i64::MAX);
@@ -79,7 +97,7 @@ impl Store {
                     connect: Box::new(move || url.connect()),
                     node,
                     rooms: rooms.clone(),
-                    leased: senders.clone(),
+                    to_lanes: senders.clone(),
                     waiters: waiters.clone(),
                     metrics: metrics.clone(),
                 })
@@ -96,7 +114,7 @@ impl Store {
             node,
             shared: url.is_shared(),
         };
-        Ok(Opened { store, leased, writers: threads })
+        Ok(Opened { store, to_lanes, writers: threads })
     }
 
     /// This run of the server.
@@ -172,24 +190,36 @@ impl Store {
     /// Records how leases ended; answers after the commit. Waits for its turn rather than being refused.
     ///
     /// # Errors
-    /// Those of the database. Reports may be repeated: one that was recorded already changes nothing.
-    pub async fn report(&self, mut reports: Vec<Report>) -> Result<()> {
+    /// Those of the database, with the reports that were not recorded. Only these may be repeated: one that was recorded
+    /// could end a newer lease that this node has of the same notification.
+    pub async fn report(&self, mut reports: Vec<Report>) -> std::result::Result<(), Unrecorded> {
         let count = self.writers.len() as u64;
-        let mut answers = Vec::new();
-        for (index, writer) in self.writers.iter().zip(0..).map(|(writer, index)| (index, writer)) {
-            let (mine, others) =
+        let mut parts = Vec::new();
+        for (index, writer) in (0..).zip(self.writers.iter()) {
+            let (mine, others): (Vec<Report>, Vec<Report>) =
                 reports.into_iter().partition(|report| report.tenant.number() % count == index);
             reports = others;
-            if !Vec::is_empty(&mine) {
+            if !mine.is_empty() {
                 let (reply, answer) = oneshot::channel();
-                writer.send_in_turn(Command::Report(mine, reply)).await?;
-                answers.push(answer);
+                let sent = writer.send_in_turn(Command::Report(mine.clone(), reply)).await;
+                parts.push((mine, sent, answer));
             }
         }
-        for answer in answers {
-            answer.await.map_err(|_| StoreError::Unavailable("the transaction failed".to_owned()))??;
+        let mut unrecorded: Option<Unrecorded> = None;
+        for (mine, sent, answer) in parts {
+            let lost = |_| StoreError::Unavailable("the transaction failed".to_owned());
+            let recorded = match sent {
+                Ok(()) => answer.await.map_err(lost).and_then(|recorded| recorded),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = recorded {
+                match &mut unrecorded {
+                    Some(earlier) => earlier.reports.extend(mine),
+                    None => unrecorded = Some(Unrecorded { error, reports: mine }),
+                }
+            }
         }
-        Ok(())
+        unrecorded.map_or(Ok(()), Err)
     }
 
     /// Runs a function in a writer's transaction, all or nothing; answers after the commit.

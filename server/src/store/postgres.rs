@@ -72,11 +72,13 @@ pub(super) fn alone(conn: &mut Conn, run: impl FnOnce(&mut Conn) -> Result<()>) 
 
 /// What PostgreSQL does in its own way.
 mod dialect {
+    use std::collections::HashSet;
+
     use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text};
 
     use super::*;
     use crate::rules::notification::Micros;
-    use crate::store::rows::{NotificationInsert, PositionRow, ResourceRow, StateInsert};
+    use crate::store::rows::{AttemptEnd, LogRow, NotificationInsert, PositionRow, ResourceRow, StateInsert};
     use crate::store::schema::positions;
 
     /// How rows are read one after the other, without having all of them in memory first.
@@ -88,6 +90,18 @@ mod dialect {
 
     pub(super) fn transaction(conn: &mut Conn, run: impl FnOnce(&mut Conn) -> Result<()>) -> Result<()> {
         conn.transaction(run)
+    }
+
+    /// Runs statements of which each is written for one index. The planner estimates the rows of a range over two columns
+    /// by the first alone, and would rather sort what it takes for few.
+    pub(super) fn by_index<T>(conn: &mut Conn, run: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        conn.transaction(|conn| {
+            conn.batch_execute(
+                "SET LOCAL enable_sort = off; SET LOCAL enable_incremental_sort = off; \
+                 SET LOCAL enable_bitmapscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
+            )?;
+            run(conn)
+        })
     }
 
     /// The database's clock: the one that all nodes share.
@@ -180,22 +194,64 @@ mod dialect {
 
     pub(super) fn put_success(conn: &mut Conn, tenants: &[i64], now: Micros) -> Result<()> {
         diesel::update(positions::table.filter(positions::tenant_id.eq_any(tenants)))
-            .set(positions::last_success_at.eq(Some(now)))
+            .set((positions::last_success_at.eq(Some(now)), positions::held_until.eq(None::<i64>)))
             .execute(conn)?;
         Ok(())
     }
 
-    pub(super) fn mark_delivered(conn: &mut Conn, rows: &[(i64, i64, bool)], node: i64) -> Result<()> {
-        diesel::sql_query(
-            "UPDATE states SET push_state = 2, attempts = attempts + 1, due_at = NULL, owner = NULL, \
-             is_dismissed = is_dismissed OR new.dismiss FROM unnest($1, $2, $3) AS new (tenant, sequence, dismiss) \
-             WHERE states.tenant_id = new.tenant AND states.sequence = new.sequence AND states.owner = $4",
+    /// Records the ends of attempts where the node still has the lease, and logs them. Answers which those were.
+    pub(super) fn end_attempts(
+        conn: &mut Conn,
+        ends: &[AttemptEnd<'_>],
+        node: i64,
+    ) -> Result<HashSet<(i64, i64)>> {
+        #[derive(QueryableByName)]
+        struct Recorded {
+            #[diesel(sql_type = BigInt)]
+            tenant_id: i64,
+            #[diesel(sql_type = BigInt)]
+            sequence: i64,
+        }
+        fn log<'a, T>(ends: &'a [AttemptEnd<'a>], value: impl Fn(&'a LogRow<'a>) -> T) -> Vec<Option<T>> {
+            ends.iter().map(|end| end.log.as_ref().map(&value)).collect()
+        }
+        fn flat<T>(values: Vec<Option<Option<T>>>) -> Vec<Option<T>> {
+            values.into_iter().map(Option::flatten).collect()
+        }
+        // An attempt may be told of twice in one batch, when the first telling was in doubt; its log rows are the same.
+        let recorded: Vec<Recorded> = diesel::sql_query(
+            "WITH new AS (SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+             AS new (tenant, sequence, push_state, due_at, dismiss, processed_at, started_at, duration_ms, url, \
+             address, reason, response_status, response_text, error)), \
+             done AS (UPDATE states SET push_state = new.push_state, attempts = states.attempts + 1, \
+             due_at = new.due_at, owner = NULL, is_dismissed = is_dismissed OR new.dismiss, \
+             processed_at = new.processed_at, response_status = new.response_status, error = new.error FROM new \
+             WHERE states.tenant_id = new.tenant AND states.sequence = new.sequence AND states.owner = $15 \
+             RETURNING states.tenant_id, states.sequence, states.attempts AS number), \
+             log AS (INSERT INTO attempts (tenant_id, sequence, number, started_at, duration_ms, url, address, \
+             reason, response_status, response_text, error) \
+             SELECT done.tenant_id, done.sequence, done.number, new.started_at, new.duration_ms, new.url, \
+             new.address, new.reason, new.response_status, new.response_text, new.error FROM done JOIN new \
+             ON done.tenant_id = new.tenant AND done.sequence = new.sequence WHERE new.started_at IS NOT NULL \
+             ON CONFLICT DO NOTHING) \
+             SELECT tenant_id, sequence FROM done",
         )
-        .bind::<Array<BigInt>, _>(column(rows, |row| row.0))
-        .bind::<Array<BigInt>, _>(column(rows, |row| row.1))
-        .bind::<Array<Bool>, _>(column(rows, |row| row.2))
+        .bind::<Array<BigInt>, _>(column(ends, |end| end.tenant_id))
+        .bind::<Array<BigInt>, _>(column(ends, |end| end.sequence))
+        .bind::<Array<SmallInt>, _>(column(ends, |end| end.push_state))
+        .bind::<Array<Nullable<BigInt>>, _>(column(ends, |end| end.due_at))
+        .bind::<Array<Bool>, _>(column(ends, |end| end.dismiss))
+        .bind::<Array<BigInt>, _>(column(ends, |end| end.processed_at))
+        .bind::<Array<Nullable<BigInt>>, _>(log(ends, |log| log.started_at))
+        .bind::<Array<Nullable<Integer>>, _>(log(ends, |log| log.duration_ms))
+        .bind::<Array<Nullable<Text>>, _>(log(ends, |log| log.url))
+        .bind::<Array<Nullable<Text>>, _>(flat(log(ends, |log| log.address)))
+        .bind::<Array<Nullable<SmallInt>>, _>(log(ends, |log| log.reason))
+        .bind::<Array<Nullable<SmallInt>>, _>(flat(log(ends, |log| log.response_status)))
+        .bind::<Array<Nullable<Text>>, _>(log(ends, |log| &*log.response_text))
+        .bind::<Array<Nullable<SmallInt>>, _>(flat(log(ends, |log| log.error)))
         .bind::<BigInt, _>(node)
-        .execute(conn)?;
-        Ok(())
+        .load(conn)?;
+        Ok(recorded.into_iter().map(|row| (row.tenant_id, row.sequence)).collect())
     }
 }

@@ -1,11 +1,13 @@
 //! Rows as they are stored, and what they mean.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use diesel::prelude::*;
+use tidings_api::delivery::{AttemptError, AttemptReason};
 
-use super::schema::{api_keys, notifications, positions, states, tenants};
-use super::seam::{ApiKey, Position, ResourceKind, Tenant, TenantId};
+use super::schema::{api_keys, attempts, notifications, positions, states, tenants};
+use super::seam::{ApiKey, AttemptRecord, Position, ResourceKind, Tenant, TenantId};
 use crate::rules::notification::{Content, PushProgress, State, StoredNotification};
 
 /// `due_at` of a notification that a node has.
@@ -23,13 +25,47 @@ pub(super) fn push_number(progress: PushProgress) -> i16 {
     }
 }
 
-fn push_progress(number: i16) -> PushProgress {
+pub(super) fn push_progress(number: i16) -> PushProgress {
     match number {
         PENDING => PushProgress::Pending,
         2 => PushProgress::Delivered,
         3 => PushProgress::Failed,
         _ => PushProgress::None,
     }
+}
+
+/// How the reason of an attempt is stored. These numbers stay as they are for good.
+fn reason_number(reason: AttemptReason) -> i16 {
+    match reason {
+        AttemptReason::First => 1,
+        AttemptReason::Retry => 2,
+        AttemptReason::Repush => 3,
+        AttemptReason::Probe => 4,
+    }
+}
+
+/// How an error of an attempt is stored. These numbers stay as they are for good.
+pub(super) fn error_number(error: AttemptError) -> i16 {
+    match error {
+        AttemptError::Dns => 1,
+        AttemptError::Connect => 2,
+        AttemptError::Tls => 3,
+        AttemptError::Timeout => 4,
+        AttemptError::BlockedAddress => 5,
+        AttemptError::Protocol => 6,
+        AttemptError::Status => 7,
+        AttemptError::Rejected => 8,
+        AttemptError::Gone => 9,
+        AttemptError::Token => 10,
+        AttemptError::TooLarge => 11,
+        AttemptError::Expired => 12,
+        AttemptError::Skipped => 13,
+    }
+}
+
+/// The error that is stored under this number.
+pub(super) fn attempt_error(number: i16) -> Option<AttemptError> {
+    AttemptError::ALL.iter().copied().find(|error| error_number(*error) == number)
 }
 
 /// How a kind of resource is stored.
@@ -50,6 +86,8 @@ pub(super) struct TenantRow {
     settings: String,
     version: i64,
     push_stopped: Option<String>,
+    push_disabled: bool,
+    push_resumed_at: i64,
     may_reach_loopback: bool,
 }
 
@@ -63,6 +101,8 @@ impl From<TenantRow> for Tenant {
             settings: row.settings,
             version: row.version,
             push_stopped: row.push_stopped,
+            push_disabled: row.push_disabled,
+            push_resumed_at: row.push_resumed_at,
             may_reach_loopback: row.may_reach_loopback,
         }
     }
@@ -76,6 +116,7 @@ pub(super) struct TenantInsert<'a> {
     pub(super) created_at: i64,
     pub(super) settings: &'a str,
     pub(super) version: i64,
+    pub(super) push_resumed_at: i64,
     pub(super) may_reach_loopback: bool,
 }
 
@@ -161,11 +202,19 @@ pub(super) struct StateRow {
     is_flagged: bool,
     push_state: i16,
     attempts: i32,
+    attempts_before: i32,
     due_at: Option<i64>,
+}
+
+/// The time at which a notification with this `due_at` is due: none while a node has it; that of its receipt where it is
+/// due at once, which is stored as its sequence.
+pub(super) fn due_time(due_at: Option<i64>, sequence: i64, received_at: i64) -> Option<i64> {
+    due_at.filter(|due| *due != LEASED).map(|due| if due == sequence { received_at } else { due })
 }
 
 /// A notification from its two rows.
 pub(super) fn stored((state, content): (StateRow, ContentRow)) -> StoredNotification {
+    let next_attempt_at = due_time(state.due_at, state.sequence, content.received_at);
     StoredNotification {
         sequence: state.sequence,
         content: Arc::new(content.into()),
@@ -175,7 +224,8 @@ pub(super) fn stored((state, content): (StateRow, ContentRow)) -> StoredNotifica
             is_flagged: state.is_flagged,
             push: push_progress(state.push_state),
             attempts: state.attempts,
-            next_attempt_at: state.due_at.filter(|due| *due != LEASED),
+            attempts_before: state.attempts_before,
+            next_attempt_at,
         },
     }
 }
@@ -221,4 +271,93 @@ pub(super) struct ResourceRow<'a> {
     pub(super) id: &'a str,
     pub(super) included_in: i64,
     pub(super) named_by: i64,
+}
+
+/// The end of an attempt: what becomes of the state, and the row of the log.
+pub(super) struct AttemptEnd<'a> {
+    pub(super) tenant_id: i64,
+    pub(super) sequence: i64,
+    pub(super) push_state: i16,
+    pub(super) due_at: Option<i64>,
+    pub(super) dismiss: bool,
+    pub(super) processed_at: i64,
+    pub(super) log: Option<LogRow<'a>>,
+}
+
+/// An attempt as it is logged.
+pub(super) struct LogRow<'a> {
+    pub(super) started_at: i64,
+    pub(super) duration_ms: i32,
+    pub(super) url: &'a str,
+    pub(super) address: Option<&'a str>,
+    pub(super) reason: i16,
+    pub(super) response_status: Option<i16>,
+    pub(super) response_text: Cow<'a, str>,
+    pub(super) error: Option<i16>,
+}
+
+impl<'a> From<&'a AttemptRecord> for LogRow<'a> {
+    fn from(record: &'a AttemptRecord) -> Self {
+        let text = &record.response_text;
+        LogRow {
+            started_at: record.started_at,
+            duration_ms: record.duration_ms,
+            url: &record.url,
+            address: record.address.as_deref(),
+            reason: reason_number(record.reason),
+            response_status: record.response_status,
+            // The one character that PostgreSQL doesn't take, and receivers may send what they like.
+            response_text: if text.contains('\0') {
+                text.replace('\0', "\u{fffd}").into()
+            } else {
+                text.into()
+            },
+            error: record.error.map(error_number),
+        }
+    }
+}
+
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = attempts)]
+pub(super) struct AttemptRow {
+    started_at: i64,
+    duration_ms: i32,
+    url: String,
+    address: Option<String>,
+    reason: i16,
+    response_status: Option<i16>,
+    response_text: String,
+    error: Option<i16>,
+}
+
+impl From<AttemptRow> for AttemptRecord {
+    fn from(row: AttemptRow) -> AttemptRecord {
+        let reason = AttemptReason::ALL.iter().copied().find(|reason| reason_number(*reason) == row.reason);
+        AttemptRecord {
+            started_at: row.started_at,
+            duration_ms: row.duration_ms,
+            url: row.url.into(),
+            address: row.address,
+            reason: reason.unwrap_or(AttemptReason::Retry),
+            response_status: row.response_status,
+            response_text: row.response_text,
+            error: row.error.and_then(attempt_error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_and_every_reason_comes_back_from_its_number() {
+        for error in AttemptError::ALL {
+            assert_eq!(attempt_error(error_number(*error)), Some(*error));
+        }
+        let numbers: std::collections::BTreeSet<i16> =
+            AttemptReason::ALL.iter().map(|reason| reason_number(*reason)).collect();
+        assert_eq!(numbers.len(), AttemptReason::ALL.len());
+        assert_eq!(attempt_error(0), None);
+    }
 }

@@ -11,6 +11,8 @@ diesel::table! {
         version -> BigInt,
         push_stopped -> Nullable<Text>,
         may_reach_loopback -> Bool,
+        push_disabled -> Bool,
+        push_resumed_at -> BigInt,
     }
 }
 
@@ -21,6 +23,7 @@ diesel::table! {
         last_sequence -> BigInt,
         removed_through -> BigInt,
         last_success_at -> Nullable<BigInt>,
+        held_until -> Nullable<BigInt>,
     }
 }
 
@@ -65,6 +68,26 @@ diesel::table! {
         due_at -> Nullable<BigInt>,
         owner -> Nullable<BigInt>,
         size -> Integer,
+        processed_at -> Nullable<BigInt>,
+        response_status -> Nullable<SmallInt>,
+        error -> Nullable<SmallInt>,
+        attempts_before -> Integer,
+    }
+}
+
+diesel::table! {
+    attempts (tenant_id, sequence, number) {
+        tenant_id -> BigInt,
+        sequence -> BigInt,
+        number -> Integer,
+        started_at -> BigInt,
+        duration_ms -> Integer,
+        url -> Text,
+        address -> Nullable<Text>,
+        reason -> SmallInt,
+        response_status -> Nullable<SmallInt>,
+        response_text -> Text,
+        error -> Nullable<SmallInt>,
     }
 }
 
@@ -92,4 +115,48 @@ diesel::table! {
     }
 }
 
-diesel::allow_tables_to_appear_in_same_query!(nodes, notifications, states);
+diesel::table! {
+    jobs (tenant_id, id) {
+        tenant_id -> BigInt,
+        id -> Text,
+        created_at -> BigInt,
+        task -> Text,
+        state -> SmallInt,
+        owner -> Nullable<BigInt>,
+        total -> Nullable<BigInt>,
+        processed -> BigInt,
+        failed -> BigInt,
+        position -> BigInt,
+        started_at -> Nullable<BigInt>,
+        ended_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(jobs, nodes, notifications, states);
+
+diesel::table! {
+    alert_states (tenant_id, kind) {
+        tenant_id -> BigInt,
+        kind -> Text,
+        since -> BigInt,
+    }
+}
+
+diesel::table! {
+    alerts (tenant_id, id, way) {
+        tenant_id -> BigInt,
+        id -> Text,
+        way -> SmallInt,
+        kind -> Text,
+        at -> BigInt,
+        since -> BigInt,
+        detail -> Text,
+        attempts -> Integer,
+        due_at -> Nullable<BigInt>,
+        owner -> Nullable<BigInt>,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(alert_states, positions);
+diesel::allow_tables_to_appear_in_same_query!(alert_states, tenants);
+diesel::allow_tables_to_appear_in_same_query!(alerts, nodes);

@@ -6,9 +6,13 @@
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use tidings_api::delivery::{AttemptError, AttemptReason};
 use tidings_api::notification::Flags;
 
+use super::alerts::AlertQueries;
 use super::error::StoreError;
+use super::queue::{JobQueries, QueueQueries};
 use super::rooms::Rooms;
 use crate::rules::notification::{Content, Micros, PushProgress, StoredNotification};
 
@@ -31,7 +35,16 @@ impl TenantId {
 pub struct NodeId(pub(super) i64);
 
 /// Everything that can be asked of a connection.
-pub trait Queries: TenantQueries + NotificationQueries + AppendQueries + DeliveryQueries + Send {
+pub trait Queries:
+    TenantQueries
+    + NotificationQueries
+    + AppendQueries
+    + DeliveryQueries
+    + QueueQueries
+    + JobQueries
+    + AlertQueries
+    + Send
+{
     /// Runs the function in a transaction (in a savepoint, inside another): all of it or nothing.
     ///
     /// # Errors
@@ -60,8 +73,12 @@ pub struct Tenant {
     pub settings: String,
     /// Counts the changes of the settings.
     pub version: i64,
-    /// Why the receiver's own answer stopped the push.
+    /// Why the push was stopped without an admin: by the receiver's own answer, or because it had no success.
     pub push_stopped: Option<String>,
+    /// Whether that was for want of success.
+    pub push_disabled: bool,
+    /// When an admin last set the URL or resumed the push.
+    pub push_resumed_at: Micros,
     /// Whether its pushes may go to loopback addresses: the tenant of the first run.
     pub may_reach_loopback: bool,
 }
@@ -126,13 +143,17 @@ pub trait TenantQueries {
     fn tenant_deleted_list(&mut self) -> Result<Vec<TenantId>>;
     /// Sweeps up to `limit` notifications of a deleted tenant, and the tenant itself once nothing is left: then true.
     fn tenant_sweep(&mut self, id: TenantId, limit: i64) -> Result<bool>;
-    /// Replaces the settings. With `resume` the push goes on if the receiver had stopped it, and what an earlier
-    /// receiver has put off is due at that time. Answers with the tenant.
+    /// Replaces the settings. With `resume` (the time now) the push goes on if it had been stopped, and the first
+    /// [`PUT_ON`] of what an earlier receiver has put off are due at once; the rest is for [`TenantQueries::put_on`].
+    /// Answers with the tenant.
     fn settings_put(&mut self, id: TenantId, settings: &str, resume: Option<Micros>) -> Result<Tenant>;
-    /// Stops the push for a reason that the receiver gave.
+    /// Makes up to `limit` notifications that are put off due at once, in their order. Answers how many: fewer than
+    /// `limit` when no others are put off.
+    fn put_on(&mut self, id: TenantId, limit: i64) -> Result<i64>;
+    /// Stops the push: for want of success (`disabled`), or for a reason that the receiver gave. Answers whether it did.
     ///
     /// Only if the settings are still those of this version: the answer may come from a URL that was replaced.
-    fn push_stop(&mut self, id: TenantId, version: i64, reason: &str) -> Result<()>;
+    fn push_stop(&mut self, id: TenantId, version: i64, reason: &str, disabled: bool) -> Result<bool>;
     /// Stores a key.
     fn key_create(&mut self, key: &ApiKey, hash: &[u8]) -> Result<()>;
     /// All keys of a tenant, in the order of their creation.
@@ -150,7 +171,7 @@ pub trait TenantQueries {
 }
 
 /// Which notifications a list holds. Empty lists select everything.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Filter {
     /// Only dismissed, or only not dismissed.
     pub is_dismissed: Option<bool>,
@@ -274,8 +295,10 @@ pub struct Append {
     pub idempotency: Option<Idempotency>,
     /// Whether it is pushed at all.
     pub has_url: bool,
-    /// Whether a lane may have it at once.
+    /// Whether a lane may have it now: the push isn't paused.
     pub push_now: bool,
+    /// Whether the order is strict: then it isn't leased here, but by the lane's claim.
+    pub fifo: bool,
 }
 
 /// What became of an event.
@@ -309,6 +332,9 @@ pub trait AppendQueries {
     fn append(&mut self, events: &[&Append], node: NodeId, rooms: &Rooms) -> Result<Vec<Appended>>;
 }
 
+/// Stored as the time at which a notification is due, it means: at once, in the order of the sequence.
+pub const AT_ONCE: Micros = 0;
+
 /// How an attempt ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -319,14 +345,37 @@ pub enum Outcome {
     },
     /// Not accepted; the next attempt is at this time.
     Retry(Micros),
+    /// Not accepted; under strict order nothing of this tenant is sent before this time, and then this one first.
+    Hold(Micros),
     /// Not accepted, and there will be no other attempt.
     Failed,
-    /// No attempt was made: handed back, due at this time.
+    /// No attempt was made: handed back, due at this time or [`AT_ONCE`].
     HandBack(Micros),
 }
 
+/// An attempt, as the log keeps it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptRecord {
+    /// When it began.
+    pub started_at: Micros,
+    /// How long it took.
+    pub duration_ms: i32,
+    /// Where to, without user information and query.
+    pub url: Arc<str>,
+    /// The address that it was sent to, if a connection came about.
+    pub address: Option<String>,
+    /// Why it was made.
+    pub reason: AttemptReason,
+    /// The answer's status, if there was an answer.
+    pub response_status: Option<i16>,
+    /// The beginning of the answer's body; empty without one.
+    pub response_text: String,
+    /// Why it did not deliver; none if it did.
+    pub error: Option<AttemptError>,
+}
+
 /// The end of a lease.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Report {
     /// The tenant.
     pub tenant: TenantId,
@@ -334,30 +383,89 @@ pub struct Report {
     pub sequence: i64,
     /// How it ended.
     pub outcome: Outcome,
+    /// The attempt that was made, for the log; none where none was made.
+    pub attempt: Option<AttemptRecord>,
+}
+
+/// The most notifications that are put on in one transaction: others are waiting to write.
+pub const PUT_ON: i64 = 1_000;
+
+/// What a node wants to claim.
+#[derive(Clone, Copy, Debug)]
+pub struct Want {
+    /// The version of the settings that the node goes by.
+    pub version: i64,
+    /// At most so many.
+    pub limit: i64,
+    /// So many of them first such as were put off and are due, with those that wait longest: however large a backlog is,
+    /// they are tried again. Without meaning under strict order.
+    pub retries: i64,
+    /// Of so many bytes together; but one at least, however large.
+    pub bytes: usize,
+    /// Whether the order is strict.
+    pub fifo: bool,
+}
+
+/// What a node has claimed.
+#[derive(Debug, Default)]
+pub struct Claimed {
+    /// Leased to the node, in the order in which they are to be sent.
+    pub notifications: Vec<StoredNotification>,
+    /// Under strict order: nothing can be claimed before this time.
+    pub held_until: Option<Micros>,
+    /// Nothing was claimed, because the settings have changed since, or the tenant is gone.
+    pub is_outdated: bool,
+    /// Nothing was claimed yet, because much had to be put in order first: it is to be asked for again.
+    pub is_unfinished: bool,
+}
+
+/// A tenant with something pending that no node has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// When the first is due; a sequence where that is at once.
+    pub at: Micros,
+    /// The version of its settings.
+    pub version: i64,
+    /// Under strict order: until when the oldest holds up the rest.
+    pub held_until: Option<Micros>,
 }
 
 /// Leases and their ends.
 pub trait DeliveryQueries {
     /// Records how leases ended; a report by a node that has lost the lease changes nothing. The tenants must be locked.
-    fn report(&mut self, reports: &[Report], node: NodeId, now: Micros) -> Result<()>;
-    /// Leases up to `limit` due notifications of up to `bytes` together to the node, those that are due longest first;
-    /// one at least, however large.
-    fn claim(
+    fn report(&mut self, reports: &[&Report], node: NodeId, now: Micros) -> Result<()>;
+    /// Leases due notifications to the node, if the settings are still those that it goes by: some of those that were put
+    /// off, then what waits by its sequence, then the rest that was put off. With `fifo` strictly in sequence: the oldest
+    /// that waits is the first, due or not, and nothing is leased while any node has a notification of this tenant, or
+    /// before the time until which it is held. The tenant must be locked.
+    fn claim(&mut self, tenant: TenantId, node: NodeId, now: Micros, want: Want) -> Result<Claimed>;
+    /// Gives up to `limit` waiting notifications up to this sequence up, for this reason, but none that a node has.
+    /// Answers how many.
+    fn give_up(
         &mut self,
         tenant: TenantId,
-        node: NodeId,
-        now: Micros,
+        through: i64,
+        error: AttemptError,
         limit: i64,
-        bytes: usize,
-    ) -> Result<Vec<StoredNotification>>;
-    /// For each tenant with something pending that no node has: when the first is due.
-    fn due(&mut self) -> Result<Vec<(TenantId, Micros)>>;
+        now: Micros,
+    ) -> Result<i64>;
+    /// Whether a notification up to this sequence waits for its push, or a node has it.
+    fn waits(&mut self, tenant: TenantId, through: i64) -> Result<bool>;
+    /// The largest sequence that was received before a time; 0 where there is none. Found by halving, because sequences and
+    /// times of receipt rise together.
+    fn received_through(&mut self, tenant: TenantId, received_before: Micros) -> Result<i64>;
+    /// All attempts for a notification, oldest first.
+    fn attempts(&mut self, tenant: TenantId, sequence: i64) -> Result<Vec<AttemptRecord>>;
+    /// Each tenant with something pending that no node has, unless its push was stopped.
+    fn due(&mut self) -> Result<Vec<Due>>;
     /// Notes that the node is alive, by the database's clock. False: it wasn't known (any more); now it is.
     fn node_seen(&mut self, node: NodeId) -> Result<bool>;
     /// Forgets nodes that were silent for so long and frees their leases. Answers how many leases were freed.
-    fn node_reap(&mut self, silence: Micros, now: Micros) -> Result<usize>;
+    fn node_reap(&mut self, silence: Micros) -> Result<usize>;
     /// Frees the leases of nodes that are not known. Answers how many.
-    fn node_free(&mut self, now: Micros) -> Result<usize>;
+    fn node_free(&mut self) -> Result<usize>;
     /// Forgets the node and frees its leases.
-    fn node_leave(&mut self, node: NodeId, now: Micros) -> Result<()>;
+    fn node_leave(&mut self, node: NodeId) -> Result<()>;
 }

@@ -63,12 +63,14 @@ pub(super) fn pool(path: &str, size: u32) -> Pool<ConnectionManager<Conn>> {
 
 /// What SQLite does in its own way.
 mod dialect {
+    use std::collections::HashSet;
+
     use diesel::query_builder::{AstPass, QueryFragment, QueryId};
-    use diesel::sql_types::BigInt;
+    use diesel::sql_types::{self, BigInt, Nullable};
 
     use super::*;
     use crate::rules::notification::Micros;
-    use crate::store::rows::{NotificationInsert, PositionRow, ResourceRow, StateInsert};
+    use crate::store::rows::{AttemptEnd, NotificationInsert, PositionRow, ResourceRow, StateInsert};
     use crate::store::schema::{notifications, positions, states};
 
     /// How rows are read one after the other.
@@ -80,8 +82,10 @@ mod dialect {
     enum Bind<'a> {
         Number(i64),
         Text(&'a str),
+        MaybeNumber(Option<i64>),
+        MaybeText(Option<&'a str>),
     }
-    use Bind::{Number, Text};
+    use Bind::{MaybeNumber, MaybeText, Number, Text};
 
     impl QueryId for Fixed<'_> {
         type QueryId = ();
@@ -95,7 +99,9 @@ mod dialect {
             for (piece, bind) in pieces.zip(self.1) {
                 match bind {
                     Number(number) => out.push_bind_param::<BigInt, _>(number)?,
-                    Text(text) => out.push_bind_param::<diesel::sql_types::Text, _>(text)?,
+                    Text(text) => out.push_bind_param::<sql_types::Text, _>(text)?,
+                    MaybeNumber(number) => out.push_bind_param::<Nullable<BigInt>, _>(number)?,
+                    MaybeText(text) => out.push_bind_param::<Nullable<sql_types::Text>, _>(text)?,
                 }
                 out.push_sql(piece);
             }
@@ -110,6 +116,11 @@ mod dialect {
         use diesel::connection::{AnsiTransactionManager, TransactionManager};
         let depth = AnsiTransactionManager::transaction_manager_status_mut(conn).transaction_depth()?;
         if depth.is_none() { conn.immediate_transaction(run) } else { conn.transaction(run) }
+    }
+
+    /// Runs statements of which each is written for one index: SQLite takes it by the fixed statistics.
+    pub(super) fn by_index<T>(conn: &mut Conn, run: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        run(conn)
     }
 
     pub(super) fn clock(_: &mut Conn) -> Result<Micros> {
@@ -174,7 +185,7 @@ mod dialect {
     pub(super) fn put_success(conn: &mut Conn, tenants: &[i64], now: Micros) -> Result<()> {
         for tenant in tenants {
             Fixed(
-                "UPDATE positions SET last_success_at = ? WHERE tenant_id = ?",
+                "UPDATE positions SET last_success_at = ?, held_until = NULL WHERE tenant_id = ?",
                 &[Number(now), Number(*tenant)],
             )
             .execute(conn)?;
@@ -182,15 +193,58 @@ mod dialect {
         Ok(())
     }
 
-    pub(super) fn mark_delivered(conn: &mut Conn, rows: &[(i64, i64, bool)], node: i64) -> Result<()> {
-        for (tenant, sequence, dismiss) in rows {
-            Fixed(
-                "UPDATE states SET push_state = 2, attempts = attempts + 1, due_at = NULL, owner = NULL, \
-                 is_dismissed = is_dismissed OR ? WHERE tenant_id = ? AND sequence = ? AND owner = ?",
-                &[Number(i64::from(*dismiss)), Number(*tenant), Number(*sequence), Number(node)],
+    /// Records the ends of attempts where the node still has the lease, and logs them. Answers which those were.
+    pub(super) fn end_attempts(
+        conn: &mut Conn,
+        ends: &[AttemptEnd<'_>],
+        node: i64,
+    ) -> Result<HashSet<(i64, i64)>> {
+        let mut recorded = HashSet::new();
+        for end in ends {
+            // The log first: the state names the node only until the lease ends.
+            if let Some(log) = &end.log {
+                Fixed(
+                    "INSERT INTO attempts (tenant_id, sequence, number, started_at, duration_ms, url, address, \
+                     reason, response_status, response_text, error) \
+                     SELECT tenant_id, sequence, attempts + 1, ?, ?, ?, ?, ?, ?, ?, ? FROM states \
+                     WHERE tenant_id = ? AND sequence = ? AND owner = ?",
+                    &[
+                        Number(log.started_at),
+                        Number(log.duration_ms.into()),
+                        Text(log.url),
+                        MaybeText(log.address),
+                        Number(log.reason.into()),
+                        MaybeNumber(log.response_status.map(Into::into)),
+                        Text(&log.response_text),
+                        MaybeNumber(log.error.map(Into::into)),
+                        Number(end.tenant_id),
+                        Number(end.sequence),
+                        Number(node),
+                    ],
+                )
+                .execute(conn)?;
+            }
+            let updated = Fixed(
+                "UPDATE states SET push_state = ?, attempts = attempts + 1, due_at = ?, owner = NULL, \
+                 is_dismissed = is_dismissed OR ?, processed_at = ?, response_status = ?, error = ? \
+                 WHERE tenant_id = ? AND sequence = ? AND owner = ?",
+                &[
+                    Number(end.push_state.into()),
+                    MaybeNumber(end.due_at),
+                    Number(end.dismiss.into()),
+                    Number(end.processed_at),
+                    MaybeNumber(end.log.as_ref().and_then(|log| log.response_status).map(Into::into)),
+                    MaybeNumber(end.log.as_ref().and_then(|log| log.error).map(Into::into)),
+                    Number(end.tenant_id),
+                    Number(end.sequence),
+                    Number(node),
+                ],
             )
             .execute(conn)?;
+            if updated > 0 {
+                recorded.insert((end.tenant_id, end.sequence));
+            }
         }
-        Ok(())
+        Ok(recorded)
     }
 }

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::Leased;
+use super::ToLane;
 use super::error::StoreError;
 use super::rooms::Rooms;
 use super::seam::{Append, Appended, NodeId, Queries, Report, Result, TenantId};
@@ -76,7 +76,7 @@ pub(super) struct Work {
     pub(super) connect: Box<dyn Fn() -> Result<Box<dyn Queries>> + Send>,
     pub(super) node: NodeId,
     pub(super) rooms: Arc<Rooms>,
-    pub(super) leased: Vec<mpsc::UnboundedSender<Leased>>,
+    pub(super) to_lanes: Vec<mpsc::UnboundedSender<ToLane>>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) metrics: Arc<Metrics>,
 }
@@ -198,7 +198,7 @@ impl Work {
     fn recover(&self, mut conn: Box<dyn Queries>, lost_connection: bool) -> Result<Box<dyn Queries>> {
         if lost_connection {
             conn.atomically(&mut |conn| {
-                conn.node_leave(self.node, chrono::Utc::now().timestamp_micros())?;
+                conn.node_leave(self.node)?;
                 conn.node_seen(self.node)?;
                 Ok(())
             })?;
@@ -222,8 +222,7 @@ impl Work {
                 appended = conn.append(&events, self.node, &self.rooms)?;
             }
             if !batch.reports.is_empty() {
-                let reports: Vec<Report> =
-                    batch.reports.iter().flat_map(|(reports, _)| reports).copied().collect();
+                let reports: Vec<&Report> = batch.reports.iter().flat_map(|(reports, _)| reports).collect();
                 conn.report(&reports, self.node, chrono::Utc::now().timestamp_micros())?;
             }
             // Last, because they can't be run twice; each in a savepoint of its own.
@@ -268,14 +267,19 @@ impl Work {
 
     fn answer(&self, batch: Batch, appended: Vec<Appended>, answers: Vec<Answer>) {
         for ((event, reply), result) in batch.appends.into_iter().zip(appended) {
-            if let Appended::Stored { sequence, leased: true } = result {
-                let state = State::new(PushProgress::Pending, None);
-                let notification = StoredNotification { sequence, content: event.content, state };
-                let lane = event.tenant.number() % (self.leased.len() as u64).max(1);
-                if let Some(lane) = usize::try_from(lane).ok().and_then(|lane| self.leased.get(lane)) {
-                    // Fails only when the sending threads are gone, and then the node's leases go with it.
-                    let _ = lane.send(Leased { tenant: event.tenant, notification });
+            let tenant = event.tenant;
+            match result {
+                Appended::Stored { sequence, leased: true } => {
+                    let state = State::new(PushProgress::Pending, None);
+                    let notification = StoredNotification { sequence, content: event.content, state };
+                    self.tell(tenant, ToLane::New { tenant, notification });
                 }
+                Appended::Stored { leased: false, .. }
+                    if event.has_url && event.push_now && self.rooms.tell(tenant) =>
+                {
+                    self.tell(tenant, ToLane::Waiting(tenant));
+                }
+                _ => {}
             }
             let _ = reply.send(Ok(result));
         }
@@ -283,5 +287,13 @@ impl Work {
             let _ = reply.send(Ok(()));
         }
         answers.into_iter().for_each(|answer| answer(Ok(())));
+    }
+
+    fn tell(&self, tenant: TenantId, what: ToLane) {
+        let lane = tenant.number() % (self.to_lanes.len() as u64).max(1);
+        if let Some(lane) = usize::try_from(lane).ok().and_then(|lane| self.to_lanes.get(lane)) {
+            // Fails only when the sending threads are gone, and then the node's leases go with it.
+            let _ = lane.send(what);
+        }
     }
 }

@@ -56,7 +56,8 @@ impl AppendQueries for Conn {
             if let Some(idempotency) = &event.idempotency {
                 known.insert((event.tenant.0, idempotency.key), (sequence, idempotency.body));
             }
-            let leased = event.has_url && event.push_now && rooms.take(event.tenant, event.content.size());
+            let leased =
+                event.has_url && event.push_now && rooms.take(event.tenant, event.content.size(), event.fifo);
             batch.add(event, sequence, leased.then_some(node));
             results.push(Appended::Stored { sequence, leased });
         }
@@ -129,7 +130,8 @@ impl<'a> Batch<'a> {
         });
         let (push, due_at) = match (event.has_url, owner) {
             (false, _) => (PushProgress::None, None),
-            (true, None) => (PushProgress::Pending, Some(content.received_at)),
+            // At once, in the order of the sequence.
+            (true, None) => (PushProgress::Pending, Some(sequence)),
             (true, Some(_)) => (PushProgress::Pending, Some(LEASED)),
         };
         self.states.push(StateInsert {

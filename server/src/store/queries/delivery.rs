@@ -1,79 +1,145 @@
-//! Leases and their ends.
+//! Leases and their ends, and the log of attempts.
 //!
 //! A lease is the pair of a node's number in `owner` and the largest time in `due_at`. It needs no renewal of its own:
 //! it is good while its node is seen. An outcome counts only where the row still names the node, so a node that was
 //! taken for dead can't record anything over its successor.
+//!
+//! What waits has its own sequence in `due_at`, or a time if it is put off. Sequences never come near times, so the index
+//! by `due_at` holds first what is due at once, in order, and whatever is larger than the newest sequence is put off.
+
+use std::collections::BTreeSet;
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool};
+use diesel::sql_types::{BigInt, Bool, Nullable};
+use tidings_api::delivery::AttemptError;
 
 use super::{Conn, dialect};
-use crate::rules::notification::PushProgress;
-use crate::rules::notification::{Micros, StoredNotification};
-use crate::store::rows::{ContentRow, LEASED, StateRow, push_number, stored};
-use crate::store::schema::{nodes, notifications, states};
-use crate::store::seam::{DeliveryQueries, NodeId, Outcome, Report, Result, TenantId};
+use crate::rules::notification::{Micros, PushProgress, StoredNotification};
+use crate::store::rows::{
+    AttemptEnd, AttemptRow, ContentRow, LEASED, LogRow, StateRow, error_number, push_number, stored,
+};
+use crate::store::schema::{attempts, nodes, notifications, positions, states};
+use crate::store::seam::{
+    AT_ONCE, AttemptRecord, Claimed, DeliveryQueries, Due, NodeId, Outcome, PUT_ON, Report, Result, TenantId,
+    Want,
+};
 
 #[derive(QueryableByName)]
-struct Due {
+struct DueRow {
     #[diesel(sql_type = BigInt)]
     id: i64,
     #[diesel(sql_type = BigInt)]
     due_at: i64,
+    #[diesel(sql_type = BigInt)]
+    version: i64,
+    #[diesel(sql_type = Nullable<BigInt>)]
+    held_until: Option<i64>,
 }
 
 impl DeliveryQueries for Conn {
-    fn report(&mut self, reports: &[Report], node: NodeId, now: Micros) -> Result<()> {
-        let mut delivered = Vec::new();
+    fn report(&mut self, reports: &[&Report], node: NodeId, now: Micros) -> Result<()> {
+        let mut ends = Vec::new();
         for report in reports {
-            let row = states::table
-                .filter(states::tenant_id.eq(report.tenant.0).and(states::sequence.eq(report.sequence)))
-                .filter(states::owner.eq(node.0));
-            let free = (states::owner.eq(None::<i64>), states::attempts.eq(states::attempts + 1));
+            let (tenant_id, sequence) = (report.tenant.0, report.sequence);
+            let at = |time| Some(if time == AT_ONCE { sequence } else { time });
+            let (progress, due_at, dismiss) = match report.outcome {
+                Outcome::Delivered { dismiss } => (PushProgress::Delivered, None, dismiss),
+                Outcome::Retry(time) => (PushProgress::Pending, at(time), false),
+                Outcome::Hold(_) => (PushProgress::Pending, at(AT_ONCE), false),
+                Outcome::Failed => (PushProgress::Failed, None, false),
+                Outcome::HandBack(time) => {
+                    let row = states::table.find((tenant_id, sequence)).filter(states::owner.eq(node.0));
+                    diesel::update(row)
+                        .set((states::owner.eq(None::<i64>), states::due_at.eq(at(time))))
+                        .execute(self)?;
+                    continue;
+                }
+            };
+            let took = |attempt: &AttemptRecord| i64::from(attempt.duration_ms).saturating_mul(1000);
+            ends.push(AttemptEnd {
+                tenant_id,
+                sequence,
+                push_state: push_number(progress),
+                due_at,
+                dismiss,
+                processed_at: report
+                    .attempt
+                    .as_ref()
+                    .map_or(now, |attempt| attempt.started_at + took(attempt)),
+                log: report.attempt.as_ref().map(LogRow::from),
+            });
+        }
+        if ends.is_empty() {
+            return Ok(());
+        }
+        let recorded = dialect::end_attempts(self, &ends, node.0)?;
+        let (mut succeeded, mut failed) = (BTreeSet::new(), BTreeSet::new());
+        let mut holds = Vec::new();
+        for report in reports.iter().filter(|report| recorded.contains(&(report.tenant.0, report.sequence))) {
             match report.outcome {
-                Outcome::Delivered { dismiss } => delivered.push((report.tenant.0, report.sequence, dismiss)),
-                Outcome::Retry(at) => {
-                    diesel::update(row).set((free, states::due_at.eq(Some(at)))).execute(self)?;
-                }
-                Outcome::Failed => {
-                    let failed = states::push_state.eq(push_number(PushProgress::Failed));
-                    diesel::update(row).set((free, failed, states::due_at.eq(None::<i64>))).execute(self)?;
-                }
-                Outcome::HandBack(at) => {
-                    let changes = (states::owner.eq(None::<i64>), states::due_at.eq(Some(at)));
-                    diesel::update(row).set(changes).execute(self)?;
-                }
+                Outcome::Delivered { .. } => drop(succeeded.insert(report.tenant.0)),
+                Outcome::Failed => drop(failed.insert(report.tenant.0)),
+                Outcome::Hold(until) => holds.push((report.tenant.0, until)),
+                Outcome::Retry(_) | Outcome::HandBack(_) => {}
             }
         }
-        if !delivered.is_empty() {
-            dialect::mark_delivered(self, &delivered, node.0)?;
-            let mut tenants: Vec<i64> = delivered.iter().map(|(tenant, ..)| *tenant).collect();
-            tenants.sort_unstable();
-            tenants.dedup();
-            dialect::put_success(self, &tenants, now)?;
+        if !succeeded.is_empty() {
+            dialect::put_success(self, &succeeded.into_iter().collect::<Vec<_>>(), now)?;
+        }
+        release(self, &failed.into_iter().collect::<Vec<_>>())?;
+        // Last, because what was delivered or given up in the same batch went before it.
+        for (tenant, until) in holds {
+            diesel::update(positions::table.find(tenant))
+                .set(positions::held_until.eq(Some(until)))
+                .execute(self)?;
         }
         Ok(())
     }
 
-    fn claim(
-        &mut self,
-        tenant: TenantId,
-        node: NodeId,
-        now: Micros,
-        limit: i64,
-        bytes: usize,
-    ) -> Result<Vec<StoredNotification>> {
-        let due: Vec<(i64, i32)> = states::table
-            .filter(states::tenant_id.eq(tenant.0))
-            .filter(sql::<Bool>("push_state = 1"))
-            .filter(states::due_at.le(now))
-            .order((states::due_at, states::sequence))
-            .select((states::sequence, states::size))
-            .limit(limit)
-            .load(self)?;
-        let mut room = bytes;
-        let fits = due.iter().enumerate().take_while(|(index, (_, size))| {
+    fn claim(&mut self, tenant: TenantId, node: NodeId, now: Micros, want: Want) -> Result<Claimed> {
+        let position: Option<(i64, i64, Option<i64>)> = positions::table
+            .find(tenant.0)
+            .select((positions::version, positions::last_sequence, positions::held_until))
+            .first(self)
+            .optional()?;
+        let Some((_, last, held_until)) = position.filter(|(version, ..)| *version == want.version) else {
+            return Ok(Claimed { is_outdated: true, ..Claimed::default() });
+        };
+        let waiting =
+            || states::table.filter(states::tenant_id.eq(tenant.0)).filter(sql::<Bool>("push_state = 1"));
+        if want.fifo {
+            let held_until = held_until.filter(|until| *until > now);
+            let leased = waiting().filter(states::due_at.eq(LEASED)).select(states::sequence);
+            if held_until.is_some() || leased.first::<i64>(self).optional()?.is_some() {
+                return Ok(Claimed { held_until, ..Claimed::default() });
+            }
+            // Put off before the order was strict.
+            if put_on(self, tenant, last, PUT_ON)? == PUT_ON {
+                return Ok(Claimed { is_unfinished: true, ..Claimed::default() });
+            }
+        }
+        if held_until.is_some() {
+            // It is over, or the order isn't strict any more.
+            release(self, &[tenant.0])?;
+        }
+        let due = || {
+            let due = waiting().filter(states::due_at.le(now)).order((states::due_at, states::sequence));
+            due.select((states::sequence, states::size))
+        };
+        let mut chosen: Vec<(i64, i32)> = Vec::new();
+        if want.retries > 0 && !want.fifo {
+            chosen = due().filter(states::due_at.gt(last)).limit(want.retries.min(want.limit)).load(self)?;
+        }
+        let retries = chosen.len();
+        for row in due().limit(want.limit).load(self)? {
+            if !chosen[..retries].contains(&row) {
+                chosen.push(row);
+            }
+        }
+        chosen.truncate(usize::try_from(want.limit).unwrap_or(usize::MAX));
+        let mut room = want.bytes;
+        let fits = chosen.iter().enumerate().take_while(|(index, (_, size))| {
             let size = usize::try_from(*size).unwrap_or(0);
             let fits = *index == 0 || size <= room;
             room = room.saturating_sub(size);
@@ -81,35 +147,111 @@ impl DeliveryQueries for Conn {
         });
         let sequences: Vec<i64> = fits.map(|(_, (sequence, _))| *sequence).collect();
         if sequences.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Claimed::default());
+        }
+        Ok(Claimed { notifications: lease(self, tenant, node, &sequences)?, ..Claimed::default() })
+    }
+
+    fn give_up(
+        &mut self,
+        tenant: TenantId,
+        through: i64,
+        error: AttemptError,
+        limit: i64,
+        now: Micros,
+    ) -> Result<i64> {
+        let last = positions::table.find(tenant.0).select(positions::last_sequence);
+        let Some(last) = last.first::<i64>(self).optional()? else { return Ok(0) };
+        let through = through.min(last);
+        let waiting = || {
+            states::table
+                .filter(states::tenant_id.eq(tenant.0))
+                .filter(sql::<Bool>("push_state = 1"))
+                .select(states::sequence)
+        };
+        // First those that are due at once, which stand in the index by their sequence, then those that are put off.
+        let mut sequences: Vec<i64> =
+            waiting().filter(states::due_at.le(through)).order(states::due_at).limit(limit).load(self)?;
+        let count = |sequences: &Vec<i64>| i64::try_from(sequences.len()).unwrap_or(limit);
+        if count(&sequences) < limit {
+            sequences.extend(
+                waiting()
+                    .filter(states::due_at.gt(last).and(states::due_at.lt(LEASED)))
+                    .filter(states::sequence.le(through))
+                    .limit(limit - count(&sequences))
+                    .load::<i64>(self)?,
+            );
+        }
+        if sequences.is_empty() {
+            return Ok(0);
         }
         let rows =
             states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq_any(&sequences)));
         diesel::update(rows)
-            .set((states::owner.eq(Some(node.0)), states::due_at.eq(Some(LEASED))))
+            .set((
+                states::push_state.eq(push_number(PushProgress::Failed)),
+                states::due_at.eq(None::<i64>),
+                states::error.eq(Some(error_number(error))),
+                states::processed_at.eq(Some(now)),
+            ))
             .execute(self)?;
-        let rows: Vec<(StateRow, ContentRow)> = states::table
-            .inner_join(
-                notifications::table.on(notifications::tenant_id
-                    .eq(states::tenant_id)
-                    .and(notifications::sequence.eq(states::sequence))),
-            )
-            .filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq_any(&sequences)))
-            .order(states::sequence)
-            .select((StateRow::as_select(), ContentRow::as_select()))
-            .load(self)?;
-        Ok(rows.into_iter().map(stored).collect())
+        release(self, &[tenant.0])?;
+        Ok(count(&sequences))
     }
 
-    fn due(&mut self) -> Result<Vec<(TenantId, Micros)>> {
+    fn waits(&mut self, tenant: TenantId, through: i64) -> Result<bool> {
+        let waiting = states::table
+            .filter(states::tenant_id.eq(tenant.0))
+            .filter(sql::<Bool>("push_state = 1"))
+            .filter(states::sequence.le(through));
+        Ok(waiting.select(states::sequence).first::<i64>(self).optional()?.is_some())
+    }
+
+    fn received_through(&mut self, tenant: TenantId, received_before: Micros) -> Result<i64> {
+        let bounds = (positions::removed_through, positions::last_sequence);
+        let bounds = positions::table.find(tenant.0).select(bounds).first(self).optional()?;
+        let Some((removed, mut last)) = bounds else { return Ok(0) };
+        // All through `first` were received before, none behind `last`.
+        let mut first: i64 = removed;
+        while first < last {
+            let middle = last - (last - first) / 2;
+            let received: Option<i64> = notifications::table
+                .find((tenant.0, middle))
+                .select(notifications::received_at)
+                .first(self)
+                .optional()?;
+            if received.is_none_or(|received| received < received_before) {
+                first = middle;
+            } else {
+                last = middle - 1;
+            }
+        }
+        Ok(if first > removed { first } else { 0 })
+    }
+
+    fn attempts(&mut self, tenant: TenantId, sequence: i64) -> Result<Vec<AttemptRecord>> {
+        let rows: Vec<AttemptRow> = attempts::table
+            .filter(attempts::tenant_id.eq(tenant.0).and(attempts::sequence.eq(sequence)))
+            .order(attempts::number)
+            .select(AttemptRow::as_select())
+            .load(self)?;
+        Ok(rows.into_iter().map(AttemptRecord::from).collect())
+    }
+
+    fn due(&mut self) -> Result<Vec<Due>> {
         // One seek in `states_pending` for each tenant, however many wait.
-        let rows: Vec<Due> = diesel::sql_query(
-            "SELECT id, due_at FROM (SELECT id, (SELECT due_at FROM states WHERE tenant_id = tenants.id \
-             AND push_state = 1 ORDER BY due_at LIMIT 1) AS due_at FROM tenants WHERE deleted_at IS NULL) AS firsts \
-             WHERE due_at < 9223372036854775807",
+        let rows: Vec<DueRow> = diesel::sql_query(
+            "SELECT id, due_at, firsts.version, held_until FROM (SELECT id, version, (SELECT due_at FROM states \
+             WHERE tenant_id = tenants.id AND push_state = 1 ORDER BY due_at LIMIT 1) AS due_at FROM tenants \
+             WHERE deleted_at IS NULL AND push_stopped IS NULL) AS firsts \
+             JOIN positions ON positions.tenant_id = firsts.id WHERE due_at < 9223372036854775807",
         )
         .load(self)?;
-        Ok(rows.into_iter().map(|row| (TenantId(row.id), row.due_at)).collect())
+        let due = |row: DueRow| {
+            let DueRow { id, due_at: at, version, held_until } = row;
+            Due { tenant: TenantId(id), at, version, held_until }
+        };
+        Ok(rows.into_iter().map(due).collect())
     }
 
     fn node_seen(&mut self, node: NodeId) -> Result<bool> {
@@ -123,32 +265,98 @@ impl DeliveryQueries for Conn {
         Ok(known)
     }
 
-    fn node_reap(&mut self, silence: Micros, now: Micros) -> Result<usize> {
+    fn node_reap(&mut self, silence: Micros) -> Result<usize> {
         let seen_before = dialect::clock(self)?.saturating_sub(silence);
         let dead: Vec<i64> = diesel::delete(nodes::table.filter(nodes::seen_at.le(seen_before)))
             .returning(nodes::id)
             .get_results(self)?;
-        if dead.is_empty() { Ok(0) } else { free_unowned(self, now) }
+        if dead.is_empty() { Ok(0) } else { free_unowned(self) }
     }
 
-    fn node_free(&mut self, now: Micros) -> Result<usize> {
-        free_unowned(self, now)
+    fn node_free(&mut self) -> Result<usize> {
+        free_unowned(self)
     }
 
-    fn node_leave(&mut self, node: NodeId, now: Micros) -> Result<()> {
+    fn node_leave(&mut self, node: NodeId) -> Result<()> {
         diesel::delete(nodes::table.find(node.0)).execute(self)?;
-        free_unowned(self, now)?;
+        free_unowned(self)?;
         Ok(())
     }
 }
 
+/// Leases notifications to a node, and reads them.
+fn lease(
+    conn: &mut Conn,
+    tenant: TenantId,
+    node: NodeId,
+    sequences: &[i64],
+) -> Result<Vec<StoredNotification>> {
+    let rows = states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq_any(sequences)));
+    diesel::update(rows)
+        .set((states::owner.eq(Some(node.0)), states::due_at.eq(Some(LEASED))))
+        .execute(conn)?;
+    let rows: Vec<(StateRow, ContentRow)> = states::table
+        .inner_join(notifications::table.on(
+            notifications::tenant_id.eq(states::tenant_id).and(notifications::sequence.eq(states::sequence)),
+        ))
+        .filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq_any(sequences)))
+        .order(states::sequence)
+        .select((StateRow::as_select(), ContentRow::as_select()))
+        .load(conn)?;
+    Ok(rows.into_iter().map(stored).collect())
+}
+
+/// Makes up to `limit` of those that are put off due at once; answers how many. `last` is the tenant's newest sequence: no
+/// time is as small.
+pub(super) fn put_on(conn: &mut Conn, tenant: TenantId, last: i64, limit: i64) -> Result<i64> {
+    let put_off: Vec<i64> = states::table
+        .filter(states::tenant_id.eq(tenant.0))
+        .filter(sql::<Bool>("push_state = 1"))
+        .filter(states::due_at.gt(last).and(states::due_at.lt(LEASED)))
+        .order((states::due_at, states::sequence))
+        .select(states::sequence)
+        .limit(limit)
+        .load(conn)?;
+    if !put_off.is_empty() {
+        let rows =
+            states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq_any(&put_off)));
+        diesel::update(rows).set(states::due_at.eq(states::sequence.nullable())).execute(conn)?;
+    }
+    Ok(i64::try_from(put_off.len()).unwrap_or(limit))
+}
+
+/// Under strict order: which notification holds up the rest, and until when.
+pub(super) fn held(conn: &mut Conn, tenant: TenantId) -> Result<Option<(i64, Micros)>> {
+    let until = positions::table.find(tenant.0).select(positions::held_until);
+    let Some(until) = until.first::<Option<i64>>(conn).optional()?.flatten() else { return Ok(None) };
+    Ok(head(conn, tenant)?.map(|head| (head, until)))
+}
+
+/// The first of those that wait in sequence.
+pub(super) fn head(conn: &mut Conn, tenant: TenantId) -> Result<Option<i64>> {
+    let waiting = states::table
+        .filter(states::tenant_id.eq(tenant.0))
+        .filter(sql::<Bool>("push_state = 1"))
+        .filter(states::due_at.lt(LEASED));
+    Ok(waiting.order((states::due_at, states::sequence)).select(states::sequence).first(conn).optional()?)
+}
+
+/// Lets these tenants go on under strict order: what held up the rest is done with.
+pub(super) fn release(conn: &mut Conn, tenants: &[i64]) -> Result<()> {
+    for tenant in tenants {
+        let held = positions::table.find(tenant).filter(positions::held_until.is_not_null());
+        diesel::update(held).set(positions::held_until.eq(None::<i64>)).execute(conn)?;
+    }
+    Ok(())
+}
+
 /// Frees the leases of nodes that are not known (any more).
-fn free_unowned(conn: &mut Conn, now: Micros) -> Result<usize> {
+fn free_unowned(conn: &mut Conn) -> Result<usize> {
     let leased = states::table
         .filter(sql::<Bool>("push_state = 1"))
         .filter(states::due_at.eq(LEASED))
         .filter(states::owner.ne_all(nodes::table.select(nodes::id.nullable())));
     Ok(diesel::update(leased)
-        .set((states::owner.eq(None::<i64>), states::due_at.eq(Some(now))))
+        .set((states::owner.eq(None::<i64>), states::due_at.eq(states::sequence.nullable())))
         .execute(conn)?)
 }

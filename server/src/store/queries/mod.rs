@@ -1,8 +1,11 @@
 //! The queries. This source is compiled once for each database, by `sqlite.rs` and `postgres.rs`, which bring the
 //! connection type and the few statements that differ.
 
+mod alerts;
 mod append;
+mod deliveries;
 mod delivery;
+mod jobs;
 mod notifications;
 mod tenants;
 

@@ -5,10 +5,11 @@ use diesel::prelude::*;
 use diesel::sql_types::Bool;
 use tidings_api::notification::Flags;
 
+use super::delivery::{held, release};
 use super::{Conn, Db, dialect};
 use crate::rules::notification::{Micros, StoredNotification};
 use crate::store::rows::{ContentRow, PositionRow, StateRow, kind_number, push_number, stored};
-use crate::store::schema::{notifications, positions, resources, states};
+use crate::store::schema::{attempts, notifications, positions, resources, states};
 use crate::store::seam::{
     NotificationQueries, PageQuery, Position, Resource, ResourceKey, ResourceKind, Result, Seek, TenantId,
 };
@@ -18,7 +19,7 @@ const PAGE_BYTES: usize = 16 << 20;
 
 /// Both rows of a notification.
 #[diesel::dsl::auto_type(no_type_alias)]
-fn joined() -> _ {
+pub(super) fn joined() -> _ {
     states::table.inner_join(
         notifications::table.on(notifications::tenant_id
             .eq(states::tenant_id)
@@ -26,19 +27,23 @@ fn joined() -> _ {
     )
 }
 
-impl NotificationQueries for Conn {
-    fn notification_page(
-        &mut self,
-        tenant: TenantId,
-        page: &PageQuery,
-    ) -> Result<(Vec<StoredNotification>, bool)> {
-        let mut query = joined()
-            .filter(states::tenant_id.eq(tenant.0))
-            .limit(page.limit)
-            .offset(page.offset)
-            .select((StateRow::as_select(), ContentRow::as_select()))
-            .into_boxed::<Db>();
-        let filter = &page.filter;
+/// Under strict order the next attempt for the one that holds up the rest is when the hold ends.
+fn show_hold(conn: &mut Conn, tenant: TenantId, notifications: &mut [StoredNotification]) -> Result<()> {
+    // What is delivered or on its way has none.
+    if notifications.iter().all(|notification| notification.state.next_attempt_at.is_none()) {
+        return Ok(());
+    }
+    let Some((head, until)) = held(conn, tenant)? else { return Ok(()) };
+    if let Some(notification) = notifications.iter_mut().find(|notification| notification.sequence == head) {
+        notification.state.next_attempt_at = Some(until);
+    }
+    Ok(())
+}
+
+/// Adds the conditions of a filter to a query of both rows, whatever it selects.
+macro_rules! matching {
+    ($query:expr, $tenant:expr, $filter:expr) => {{
+        let (mut query, filter) = ($query, $filter);
         // A literal condition, not a bound one: only so do the databases know that the partial index serves.
         query = match filter.is_dismissed {
             Some(true) => query.filter(states::is_dismissed),
@@ -65,7 +70,7 @@ impl NotificationQueries for Conn {
         }
         // The condition names the table by which the list is ordered, so that one index serves both.
         if filter.created_from.is_some() || filter.created_before.is_some() {
-            query = query.filter(notifications::tenant_id.eq(tenant.0));
+            query = query.filter(notifications::tenant_id.eq($tenant.0));
         }
         if let Some(from) = filter.created_from {
             query = query.filter(notifications::created_at.ge(from));
@@ -73,6 +78,24 @@ impl NotificationQueries for Conn {
         if let Some(before) = filter.created_before {
             query = query.filter(notifications::created_at.lt(before));
         }
+        query
+    }};
+}
+pub(super) use matching;
+
+impl NotificationQueries for Conn {
+    fn notification_page(
+        &mut self,
+        tenant: TenantId,
+        page: &PageQuery,
+    ) -> Result<(Vec<StoredNotification>, bool)> {
+        let mut query = joined()
+            .filter(states::tenant_id.eq(tenant.0))
+            .limit(page.limit)
+            .offset(page.offset)
+            .select((StateRow::as_select(), ContentRow::as_select()))
+            .into_boxed::<Db>();
+        query = matching!(query, tenant, &page.filter);
         query = match (page.seek, page.ascending) {
             (Seek::Sequence(Some(at)), true) => query.filter(states::sequence.gt(at)),
             (Seek::Sequence(Some(at)), false) => query.filter(states::sequence.lt(at)),
@@ -100,16 +123,18 @@ impl NotificationQueries for Conn {
                 .filter(notifications::tenant_id.eq(tenant.0))
                 .order((notifications::created_at.desc(), notifications::sequence.desc())),
         };
-        let (mut notifications, mut bytes) = (Vec::new(), 0);
+        let (mut notifications, mut bytes, mut is_cut) = (Vec::new(), 0, false);
         for row in query.load_iter::<(StateRow, ContentRow), dialect::RowByRow>(self)? {
             let notification = stored(row?);
             bytes += notification.content.size();
-            if bytes > PAGE_BYTES && !notifications.is_empty() {
-                return Ok((notifications, true));
+            is_cut = bytes > PAGE_BYTES && !notifications.is_empty();
+            if is_cut {
+                break;
             }
             notifications.push(notification);
         }
-        Ok((notifications, false))
+        show_hold(self, tenant, &mut notifications)?;
+        Ok((notifications, is_cut))
     }
 
     fn notification_get(&mut self, tenant: TenantId, sequence: i64) -> Result<Option<StoredNotification>> {
@@ -118,7 +143,9 @@ impl NotificationQueries for Conn {
             .select((StateRow::as_select(), ContentRow::as_select()))
             .first(self)
             .optional()?;
-        Ok(row.map(stored))
+        let mut found: Vec<StoredNotification> = row.map(stored).into_iter().collect();
+        show_hold(self, tenant, &mut found)?;
+        Ok(found.pop())
     }
 
     fn notification_update(
@@ -238,8 +265,11 @@ impl NotificationQueries for Conn {
             .map(|(at, _)| at)
             .collect();
         let Some(through) = expired.last() else { return Ok(0) };
+        let old = states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.le(through)));
+        let waiting = diesel::delete(old.filter(sql::<Bool>("push_state = 1"))).execute(self)?;
+        diesel::delete(old).execute(self)?;
         diesel::delete(
-            states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.le(through))),
+            attempts::table.filter(attempts::tenant_id.eq(tenant.0).and(attempts::sequence.le(through))),
         )
         .execute(self)?;
         diesel::delete(
@@ -250,6 +280,9 @@ impl NotificationQueries for Conn {
         diesel::update(positions::table.filter(positions::tenant_id.eq(tenant.0)))
             .set(positions::removed_through.eq(through))
             .execute(self)?;
+        if waiting > 0 {
+            release(self, &[tenant.0])?;
+        }
         Ok(i64::try_from(expired.len()).unwrap_or(limit))
     }
 }

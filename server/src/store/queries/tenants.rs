@@ -1,14 +1,16 @@
 //! Tenants, their keys and settings, and the installation.
 
-use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::Bool;
 
 use super::Conn;
+use super::delivery::{put_on, release};
 use crate::rules::notification::Micros;
-use crate::store::rows::{KeyRow, LEASED, PositionRow, TenantInsert, TenantRow};
-use crate::store::schema::{api_keys, instance, notifications, positions, resources, states, tenants};
-use crate::store::seam::{ApiKey, NewTenant, Result, Tenant, TenantId, TenantQueries};
+use crate::store::alerts::AlertQueries;
+use crate::store::rows::{KeyRow, PositionRow, TenantInsert, TenantRow};
+use crate::store::schema::{
+    api_keys, attempts, instance, jobs, notifications, positions, resources, states, tenants,
+};
+use crate::store::seam::{ApiKey, NewTenant, PUT_ON, Result, Tenant, TenantId, TenantQueries};
 
 impl TenantQueries for Conn {
     fn tenant_create(&mut self, tenant: &NewTenant) -> Result<Tenant> {
@@ -19,6 +21,7 @@ impl TenantQueries for Conn {
                 created_at: tenant.created_at,
                 settings: &tenant.settings,
                 version: 1,
+                push_resumed_at: tenant.created_at,
                 may_reach_loopback: tenant.may_reach_loopback,
             })
             .returning(TenantRow::as_returning())
@@ -78,6 +81,8 @@ impl TenantQueries for Conn {
 
     fn tenant_delete(&mut self, id: TenantId, now: Micros) -> Result<()> {
         diesel::delete(api_keys::table.filter(api_keys::tenant_id.eq(id.0))).execute(self)?;
+        diesel::delete(jobs::table.filter(jobs::tenant_id.eq(id.0))).execute(self)?;
+        self.alert_forget(id)?;
         // Without its position a tenant takes no more events.
         diesel::delete(positions::table.filter(positions::tenant_id.eq(id.0))).execute(self)?;
         let row = tenants::table.filter(tenants::id.eq(id.0));
@@ -101,6 +106,8 @@ impl TenantQueries for Conn {
             let old = notifications::table
                 .filter(notifications::tenant_id.eq(id.0).and(notifications::sequence.le(last)));
             diesel::delete(old).execute(self)?;
+            let old = attempts::table.filter(attempts::tenant_id.eq(id.0).and(attempts::sequence.le(last)));
+            diesel::delete(old).execute(self)?;
             return Ok(false);
         }
         let some =
@@ -118,13 +125,15 @@ impl TenantQueries for Conn {
 
     fn settings_put(&mut self, id: TenantId, settings: &str, resume: Option<Micros>) -> Result<Tenant> {
         if let Some(now) = resume {
-            let stopped = tenants::table.filter(tenants::id.eq(id.0));
-            diesel::update(stopped).set(tenants::push_stopped.eq(None::<String>)).execute(self)?;
-            let put_off = states::table
-                .filter(states::tenant_id.eq(id.0))
-                .filter(sql::<Bool>("push_state = 1"))
-                .filter(states::due_at.gt(now).and(states::due_at.lt(LEASED)));
-            diesel::update(put_off).set(states::due_at.eq(Some(now))).execute(self)?;
+            diesel::update(tenants::table.filter(tenants::id.eq(id.0)))
+                .set((
+                    tenants::push_stopped.eq(None::<String>),
+                    tenants::push_disabled.eq(false),
+                    tenants::push_resumed_at.eq(now),
+                ))
+                .execute(self)?;
+            release(self, &[id.0])?;
+            TenantQueries::put_on(self, id, PUT_ON)?;
         }
         let row: TenantRow = diesel::update(tenants::table.filter(tenants::id.eq(id.0)))
             .set((tenants::settings.eq(settings), tenants::version.eq(tenants::version + 1)))
@@ -137,17 +146,27 @@ impl TenantQueries for Conn {
         Ok(tenant)
     }
 
-    fn push_stop(&mut self, id: TenantId, version: i64, reason: &str) -> Result<()> {
+    fn put_on(&mut self, id: TenantId, limit: i64) -> Result<i64> {
+        let last = positions::table.find(id.0).select(positions::last_sequence);
+        let Some(last) = last.first::<i64>(self).optional()? else { return Ok(0) };
+        put_on(self, id, last, limit)
+    }
+
+    fn push_stop(&mut self, id: TenantId, version: i64, reason: &str, disabled: bool) -> Result<bool> {
         let same = tenants::table.filter(tenants::id.eq(id.0).and(tenants::version.eq(version)));
         let stopped = diesel::update(same)
-            .set((tenants::version.eq(version + 1), tenants::push_stopped.eq(Some(reason))))
+            .set((
+                tenants::version.eq(version + 1),
+                tenants::push_stopped.eq(Some(reason)),
+                tenants::push_disabled.eq(disabled),
+            ))
             .execute(self)?;
         if stopped > 0 {
             diesel::update(positions::table.filter(positions::tenant_id.eq(id.0)))
                 .set(positions::version.eq(version + 1))
                 .execute(self)?;
         }
-        Ok(())
+        Ok(stopped > 0)
     }
 
     fn key_create(&mut self, key: &ApiKey, hash: &[u8]) -> Result<()> {

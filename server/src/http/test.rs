@@ -1,0 +1,71 @@
+//! `/external-notifications/test`: trying a tenant's push.
+
+use actix_web::{HttpResponse, post, web};
+use tidings_api::delivery::{AttemptAttributes, AttemptDocument, AttemptResource, TestDocument};
+use tidings_api::error::ErrorCode;
+
+use super::auth::Admin;
+use super::body::TestBody;
+use super::error::Error;
+use super::query::NoParameters;
+use super::{State, json, time};
+use crate::push::attempt::{Attempts, Untested};
+use crate::push::verification::MOST;
+use crate::store::seam::AttemptRecord;
+
+/// Tries the push
+///
+/// Sends one notification of the type `test` to the tenant's URL now, also while the push is paused, by all the settings
+/// in force: authentication, signature, payload, acknowledgement. Its id is `0`, its `webhook-id` belongs to no
+/// notification, and it has the header `tidings-test: true`. The answer is the attempt, whether it succeeded or not.
+/// Nothing is stored, and nothing changes. At most 10 tests and verifications of a tenant are made at a time; they don't
+/// count towards `push.maxConcurrency` and `push.rateLimit`. Role: `admin`.
+#[utoipa::path(
+    tag = "settings",
+    request_body(content = Option<TestDocument>),
+    responses(
+        (status = 200, description = "The attempt", body = AttemptDocument),
+        (status = 409, description = "There is no URL to push to", body = tidings_api::error::ErrorDocument),
+        (status = 429, description = "Too many tests of this tenant are under way", body = tidings_api::error::ErrorDocument),
+    )
+)]
+#[post("/external-notifications/test")]
+pub(super) async fn post_external_notifications_test(
+    caller: Admin,
+    _: NoParameters,
+    state: web::Data<State>,
+    attempts: web::Data<Attempts>,
+    _: TestBody,
+) -> Result<HttpResponse, Error> {
+    let entry = state.tenant(caller.0).await?;
+    let record = attempts.test(&entry).await.map_err(|untested| match untested {
+        Untested::NoUrl => {
+            Error::new(ErrorCode::Conflict, "there is no URL to push to; set `push.url` first")
+        }
+        Untested::TooMany => Error::new(
+            ErrorCode::TooManyVerifications,
+            format!("{MOST} verifications and tests of this tenant are under way; try again in a moment"),
+        ),
+    })?;
+    json(&AttemptDocument {
+        data: AttemptResource {
+            r#type: "attempt".to_owned(),
+            id: "test".to_owned(),
+            attributes: attributes(record),
+        },
+    })
+}
+
+/// An attempt as it is shown.
+pub(super) fn attributes(record: AttemptRecord) -> AttemptAttributes {
+    AttemptAttributes {
+        started_at: time(record.started_at),
+        duration_ms: record.duration_ms.unsigned_abs(),
+        url: record.url.to_string(),
+        address: record.address,
+        reason: record.reason,
+        response_status: record.response_status.map(i16::unsigned_abs),
+        response_text: record.response_status.map(|_| record.response_text),
+        error: record.error,
+    }
+}

@@ -1,0 +1,217 @@
+//! How the server shows a receiver who it is: headers, access tokens, TLS; and what must be hidden of that.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use tidings_api::delivery::AttemptError;
+use tidings_api::settings::Authentication;
+
+use super::attempt::{Attempts, set};
+use super::prepared::Prepared;
+use super::sender::{Answer, Failure, Outgoing, OwnTls};
+use super::token::{Grant, Token, TokenError};
+use crate::directory::TenantEntry;
+
+/// Shorter secrets aren't hidden: asterisks in the place of each such word would tell more than they hide.
+const SHORTEST: usize = 4;
+
+/// A request to a receiver, without what shows who sends it.
+pub(super) struct Request<'a> {
+    pub(super) method: Method,
+    pub(super) prepared: &'a Prepared,
+    pub(super) headers: HeaderMap,
+    pub(super) body: Bytes,
+    /// How long all of it may take, the access token's way included.
+    pub(super) deadline: Duration,
+}
+
+/// What became of it.
+pub(super) struct Exchanged {
+    pub(super) outcome: Result<Answer, Trouble>,
+    /// The address that it was sent to, if a connection came about.
+    pub(super) address: Option<IpAddr>,
+    /// The access tokens that were used.
+    tokens: Vec<Arc<Token>>,
+}
+
+impl Exchanged {
+    /// The beginning of the answer's body as text, without what must not be shown, should the receiver repeat it.
+    pub(super) fn text(&self, entry: &TenantEntry, answer: &Answer) -> String {
+        // Few receivers answer anything.
+        if answer.body.is_empty() {
+            return String::new();
+        }
+        let mut hidden = Hidden::default();
+        hidden.add_secrets(entry);
+        self.tokens.iter().for_each(|token| hidden.add(token.reveal()));
+        if let Some((AUTHORIZATION, value)) = fixed(entry)
+            && let Some((_, credentials)) = value.split_once(' ')
+        {
+            // Behind the name of a scheme stands what a receiver may repeat alone.
+            hidden.add(credentials);
+        }
+        answer.text(&hidden.0)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Trouble {
+    /// The receiver gave none.
+    #[error("{0}")]
+    Failure(Failure),
+    /// It wasn't asked, for want of an access token.
+    #[error("{0}")]
+    Token(TokenError),
+}
+
+impl Trouble {
+    /// Its name in the log of attempts.
+    pub(super) fn error(self) -> AttemptError {
+        match self {
+            Trouble::Failure(failure) => failure.into(),
+            Trouble::Token(_) => AttemptError::Token,
+        }
+    }
+}
+
+impl Attempts {
+    /// Sends a request with the tenant's authentication and TLS, once more with a new access token if the receiver
+    /// doesn't take the one that it gets.
+    pub(super) async fn exchange(&self, entry: &TenantEntry, request: Request<'_>) -> Exchanged {
+        let started = Instant::now();
+        let loopback_too = self.demo_loopback && entry.tenant.may_reach_loopback;
+        let tls = OwnTls {
+            tenant: entry.tenant.id.number(),
+            settings: &entry.settings.push.tls,
+            key: entry.secrets.client_key.as_ref().map(|key| key.reveal()),
+            hash: request.prepared.tls,
+        };
+        let grant = grant(entry, tls, loopback_too);
+        let mut tokens = Vec::new();
+        let mut renewed = false;
+        loop {
+            let left = || request.deadline.saturating_sub(started.elapsed());
+            let mut headers = request.headers.clone();
+            let mut token: Option<Arc<Token>> = None;
+            if let Some(grant) = &grant {
+                match self.tokens.get(&self.sender, grant, left()).await {
+                    Ok(found) => {
+                        tokens.push(Arc::clone(&found));
+                        set(&mut headers, AUTHORIZATION, &format!("Bearer {}", found.reveal()));
+                        token = Some(found);
+                    }
+                    Err(error) => {
+                        let outcome = Err(Trouble::Token(error));
+                        return Exchanged { outcome, address: None, tokens };
+                    }
+                }
+            } else if let Some((name, value)) = fixed(entry) {
+                set(&mut headers, name, &value);
+            }
+            let attempt = self
+                .sender
+                .send(Outgoing {
+                    method: request.method.clone(),
+                    url: &request.prepared.url,
+                    headers,
+                    body: request.body.clone(),
+                    deadline: left(),
+                    loopback_too,
+                    tls: Some(tls),
+                })
+                .await;
+            if let (Some(grant), Some(token), Ok(Answer { status: 401, .. })) =
+                (&grant, &token, &attempt.outcome)
+            {
+                if renewed {
+                    self.tokens.refused_again(grant);
+                } else if self.tokens.refused(grant, token) {
+                    renewed = true;
+                    continue;
+                }
+            }
+            let outcome = attempt.outcome.map_err(Trouble::Failure);
+            return Exchanged { outcome, address: attempt.address, tokens };
+        }
+    }
+}
+
+/// What an access token is asked for with, if the receiver wants one.
+fn grant<'a>(entry: &'a TenantEntry, tls: OwnTls<'a>, loopback_too: bool) -> Option<Grant<'a>> {
+    let Authentication::Oauth2 { token_url, client_id, scope } = &entry.settings.push.authentication else {
+        return None;
+    };
+    Some(Grant {
+        tenant: tls.tenant,
+        public_id: &entry.tenant.public_id,
+        token_url,
+        client_id,
+        client_secret: entry.secrets.authentication.as_ref().map_or("", |secret| secret.reveal()),
+        scope: scope.as_deref(),
+        tls: Some(tls),
+        loopback_too,
+    })
+}
+
+/// The header of the kinds whose header is always the same.
+fn fixed(entry: &TenantEntry) -> Option<(HeaderName, String)> {
+    let secret = entry.secrets.authentication.as_ref()?.reveal();
+    Some(match &entry.settings.push.authentication {
+        Authentication::None | Authentication::Oauth2 { .. } => return None,
+        Authentication::Header { name } => (name.parse().ok()?, secret.to_owned()),
+        Authentication::Basic { username } => {
+            (AUTHORIZATION, format!("Basic {}", STANDARD.encode(format!("{username}:{secret}"))))
+        }
+        Authentication::Bearer => (AUTHORIZATION, format!("Bearer {secret}")),
+        Authentication::Authorization => (AUTHORIZATION, secret.to_owned()),
+    })
+}
+
+/// Texts that must not be shown, and the forms in which JSON repeats them.
+#[derive(Default)]
+struct Hidden(Vec<String>);
+
+impl Hidden {
+    fn add(&mut self, secret: &str) {
+        if secret.len() < SHORTEST {
+            return;
+        }
+        let json = serde_json::Value::from(secret).to_string();
+        let json = json.trim_matches('"').to_owned();
+        for text in [secret.to_owned(), json.replace('/', "\\/"), json] {
+            if !self.0.contains(&text) {
+                self.0.push(text);
+            }
+        }
+    }
+
+    fn add_secrets(&mut self, entry: &TenantEntry) {
+        let secrets = &entry.secrets;
+        let signing = secrets.signing.iter().map(|key| &key.secret);
+        for secret in secrets.authentication.iter().chain(signing) {
+            self.add(secret.reveal());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_hidden_in_the_forms_of_json_too() {
+        let mut hidden = Hidden::default();
+        hidden.add("a/b\"c");
+        hidden.add("plain");
+        hidden.add("plain");
+        hidden.add("abc");
+        assert_eq!(hidden.0, ["a/b\"c", "a\\/b\\\"c", "a/b\\\"c", "plain"]);
+    }
+}

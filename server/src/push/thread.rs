@@ -1,0 +1,357 @@
+//! One sending thread: its lanes, and what they need of the database.
+//!
+//! New notifications come straight from the writer, already leased to this node; what found no room, what is due again,
+//! what waits under strict order and what a dead node has left behind is claimed from the database, within a second at
+//! the latest. Outcomes are gathered and recorded in batches.
+//!
+//! Under strict order a lane claims a run of the oldest only when it is empty and all that it has sent is recorded, and
+//! the store leases nothing while any node has something of this tenant: so one notification is under way at a time,
+//! over all nodes, and a failure hands back whatever stands behind it.
+
+mod claim;
+mod finish;
+mod look;
+mod record;
+mod word;
+
+use std::collections::{BTreeSet, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidings_api::delivery::AttemptReason;
+use tokio::sync::{mpsc, watch as signal};
+
+use self::claim::{Claim, Want};
+use super::attempt::{Attempted, Attempts, Verdict};
+use super::watch::Watch;
+use crate::directory::TenantEntry;
+use crate::rules::lane::{Lane, Limits, Step};
+use crate::rules::notification::{Micros, State, StoredNotification};
+use crate::store::error::StoreError;
+use crate::store::seam::{AT_ONCE, Due, Outcome, Report, TenantId};
+use crate::store::{Store, ToLane};
+
+/// How often the database is asked for what is due.
+const POLL: Duration = Duration::from_secs(1);
+/// How long to wait before something is tried again that failed for reasons of our own.
+const AGAIN: Duration = Duration::from_millis(500);
+/// The limits of a tenant that is gone: what its lane still has is handed back, one after another.
+const GONE: Limits = Limits { concurrency: 1, per_minute: None, fifo: false };
+
+/// Which tenants are a thread's: those whose number leaves `index` when it is divided by `count`.
+pub(super) struct Share {
+    pub(super) index: u64,
+    pub(super) count: u64,
+}
+
+/// The settings of tenants as they were seen; none where the tenant is gone.
+type Seen = Vec<(TenantId, Option<Arc<TenantEntry>>)>;
+
+/// What the tasks of a thread tell it.
+enum Event {
+    Finished(TenantId, StoredNotification, Box<Attempted>),
+    Claimed(TenantId, Result<Option<Claim>, StoreError>),
+    /// The settings of a lane that is new.
+    Settings(Seen),
+    /// The settings of all lanes, looked at again.
+    Looked(Seen),
+    Due(Result<Vec<Due>, StoreError>),
+    Reported(Vec<TenantId>),
+}
+
+/// A lane with what belongs to it.
+#[derive(Default)]
+struct Queue {
+    lane: Lane<StoredNotification>,
+    /// More is due in the database.
+    more: bool,
+    /// The receiver is down, so nothing new is leased for the lane.
+    closed: bool,
+    claiming: bool,
+    /// The last claim of a few began with one that had been tried before.
+    retried: bool,
+    /// Until when the lane holds by what is stored.
+    held_until: Option<Micros>,
+    /// Outcomes that are not yet recorded.
+    unrecorded: usize,
+    /// The version of the settings that the lane keeps to.
+    version: i64,
+    /// The version of the settings with which the receiver failed last.
+    failed_version: i64,
+    /// The resumption of the push whose backlog the lane has begun.
+    resumed_at: Option<Micros>,
+}
+
+/// One sending thread.
+pub(super) struct Thread {
+    share: Share,
+    attempts: Rc<Attempts>,
+    store: Store,
+    lanes: HashMap<TenantId, Queue>,
+    /// Tenants whose push isn't active, by the version of the settings that say so.
+    inactive: HashMap<TenantId, i64>,
+    /// When lanes want to be looked at again.
+    wakes: BTreeSet<(Micros, TenantId)>,
+    reports: Vec<Report>,
+    reporting: usize,
+    /// Tenants with a notification whose retries are exhausted, by the settings of its last attempt.
+    exhausted: HashMap<TenantId, Arc<TenantEntry>>,
+    poll_at: Micros,
+    polling: bool,
+    looking: bool,
+    watch: Arc<Watch>,
+    stopping: signal::Receiver<bool>,
+    events: mpsc::UnboundedSender<Event>,
+    received: mpsc::UnboundedReceiver<Event>,
+}
+
+fn now() -> Micros {
+    chrono::Utc::now().timestamp_micros()
+}
+
+fn after(at: Micros, delay: Duration) -> Micros {
+    at.saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX))
+}
+
+impl Thread {
+    pub(super) fn new(
+        share: Share,
+        store: Store,
+        attempts: Attempts,
+        watch: Arc<Watch>,
+        stopping: signal::Receiver<bool>,
+    ) -> Self {
+        let (events, received) = mpsc::unbounded_channel();
+        Thread {
+            share,
+            attempts: Rc::new(attempts),
+            store,
+            lanes: HashMap::new(),
+            inactive: HashMap::new(),
+            wakes: BTreeSet::new(),
+            reports: Vec::new(),
+            reporting: 0,
+            exhausted: HashMap::new(),
+            poll_at: 0,
+            polling: false,
+            looking: false,
+            watch,
+            stopping,
+            events,
+            received,
+        }
+    }
+
+    /// Runs until it is told to stop and everything in flight has ended and is recorded.
+    pub(super) async fn run(mut self, mut told: mpsc::UnboundedReceiver<ToLane>) {
+        loop {
+            let stopping = self.is_stopping();
+            let pause = Duration::from_micros(u64::try_from(self.next_tick() - now()).unwrap_or(0));
+            tokio::select! {
+                biased;
+                Some(event) = self.received.recv() => self.handle(event),
+                Some(new) = told.recv() => self.accept(new),
+                _ = self.stopping.changed() => {}
+                // No longer than this, so that a clock that was put back makes nobody wait.
+                () = tokio::time::sleep(pause.min(POLL)), if !stopping => self.tick(),
+            }
+            // What has come meanwhile is taken together, so that its outcomes are recorded together.
+            while let Ok(event) = self.received.try_recv() {
+                self.handle(event);
+            }
+            while let Ok(new) = told.try_recv() {
+                self.accept(new);
+            }
+            if self.is_stopping() {
+                self.hand_back_everything();
+            }
+            self.flush();
+            if self.is_stopping()
+                && self.reporting == 0
+                && self.lanes.values().all(|queue| queue.lane.in_flight() == 0)
+            {
+                return;
+            }
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// When there is something to do by the clock.
+    fn next_tick(&self) -> Micros {
+        let wake = self.wakes.first().map_or(Micros::MAX, |(time, _)| *time);
+        if self.polling { wake } else { wake.min(self.poll_at) }
+    }
+
+    fn tick(&mut self) {
+        let at = now();
+        while let Some((time, tenant)) = self.wakes.pop_first() {
+            if time > at {
+                self.wakes.insert((time, tenant));
+                break;
+            }
+            self.pump(tenant);
+        }
+        // Never longer than a poll's interval, if the clock was put back.
+        self.poll_at = self.poll_at.min(after(at, POLL));
+        if !self.polling && self.poll_at <= at {
+            self.poll();
+        }
+    }
+
+    fn handle(&mut self, event: Event) {
+        match event {
+            Event::Finished(tenant, notification, attempted) => {
+                self.finish(tenant, &notification, *attempted)
+            }
+            Event::Claimed(tenant, claimed) => self.claimed(tenant, claimed),
+            Event::Settings(seen) => self.settings_seen(seen),
+            Event::Looked(seen) => {
+                self.looking = false;
+                self.settings_seen(seen);
+            }
+            Event::Due(due) => self.due(due),
+            Event::Reported(tenants) => self.reported(&tenants),
+        }
+    }
+
+    /// The lane of a tenant. A new one asks for its limits.
+    fn queue(&mut self, tenant: TenantId) -> &mut Queue {
+        if !self.lanes.contains_key(&tenant) {
+            self.look_at(vec![tenant], Event::Settings);
+        }
+        self.lanes.entry(tenant).or_default()
+    }
+
+    fn accept(&mut self, told: ToLane) {
+        match told {
+            ToLane::New { tenant, notification } => {
+                let queue = self.queue(tenant);
+                if queue.lane.is_fifo() {
+                    // Stored while the order wasn't strict yet: now it takes its turn.
+                    queue.more = true;
+                    self.report(tenant, &notification, Outcome::HandBack(AT_ONCE), None);
+                } else {
+                    queue.lane.offer(notification);
+                }
+                self.pump(tenant);
+            }
+            ToLane::Waiting(tenant) => {
+                self.queue(tenant).more = true;
+                self.pump(tenant);
+            }
+        }
+    }
+
+    /// Sends what the lane wants to send, and claims what it has room for.
+    fn pump(&mut self, tenant: TenantId) {
+        if self.is_stopping() {
+            return;
+        }
+        let at = now();
+        let Some(queue) = self.lanes.get_mut(&tenant) else { return };
+        loop {
+            let probing = queue.lane.is_down();
+            match queue.lane.next(at) {
+                Step::Send(notification) => {
+                    let attempts = self.attempts.clone();
+                    let reason = reason(probing, &notification.state);
+                    let unknown = Box::new(Verdict::Unknown.into());
+                    let otherwise = Event::Finished(tenant, notification.clone(), unknown);
+                    word::begin(&self.events, otherwise, async move {
+                        let attempted = attempts.make(tenant, &notification, reason).await;
+                        Event::Finished(tenant, notification, Box::new(attempted))
+                    });
+                }
+                Step::WaitUntil(time) => {
+                    self.wakes.insert((time, tenant));
+                    break;
+                }
+                Step::Idle => break,
+            }
+        }
+        let is_down = queue.lane.is_down();
+        if queue.closed != is_down {
+            queue.closed = is_down;
+            self.store.rooms().close(tenant, is_down);
+        }
+        let more = queue.more || self.store.rooms().has_overflowed(tenant);
+        let is_recorded = queue.unrecorded == 0;
+        if more && !queue.claiming && (is_recorded || !queue.lane.is_fifo()) {
+            let (room, bytes) = self.store.rooms().left(tenant);
+            let count = queue.lane.wants(at).min(room);
+            if count > 0 {
+                queue.claiming = true;
+                // By turns with those that were never tried: neither is one that is always refused tried for ever while
+                // all others wait, nor is none ever given up behind a backlog of new ones.
+                let retries = if count < 4 {
+                    queue.retried = !queue.retried;
+                    usize::from(queue.retried)
+                } else {
+                    count / 4
+                };
+                let want = Want { tenant, count, retries, bytes };
+                let (store, attempts) = (self.store.clone(), self.attempts.clone());
+                let panicked = StoreError::Unavailable("a task panicked".to_owned());
+                word::begin(&self.events, Event::Claimed(tenant, Err(panicked)), async move {
+                    Event::Claimed(tenant, claim::claim(&store, &attempts, want).await)
+                });
+            }
+        }
+        if queue.lane.is_idle(at) && !queue.claiming && !more && is_recorded {
+            self.lanes.remove(&tenant);
+        }
+    }
+
+    fn claimed(&mut self, tenant: TenantId, claimed: Result<Option<Claim>, StoreError>) {
+        let queue = self.queue(tenant);
+        queue.claiming = false;
+        // Otherwise nothing else is due now, and the next poll finds out what is due then.
+        queue.more = false;
+        match claimed {
+            Ok(Some(claim)) => self.take(tenant, claim),
+            Ok(None) => {}
+            // Left to the next poll, so that a database in trouble isn't asked without pause.
+            Err(error) => return tracing::debug!(%error, "nothing could be claimed"),
+        }
+        self.pump(tenant);
+    }
+
+    fn take(&mut self, tenant: TenantId, claim: Claim) {
+        self.configure(tenant, &claim.entry);
+        let is_outdated = self.queue(tenant).lane.is_fifo() && !claim.is_fifo();
+        let Claim { entry, claimed } = claim;
+        let queue = self.queue(tenant);
+        queue.more = !claimed.notifications.is_empty() || claimed.held_until.is_some();
+        if let Some(until) = claimed.held_until {
+            queue.failed_version = entry.tenant.version;
+            queue.held_until = Some(until);
+            queue.lane.hold(until);
+        }
+        let resumed_at = Some(entry.tenant.push_resumed_at);
+        if queue.resumed_at != resumed_at {
+            queue.resumed_at = resumed_at;
+            queue.lane.rise();
+        }
+        for notification in claimed.notifications {
+            if is_outdated {
+                self.report(tenant, &notification, Outcome::HandBack(AT_ONCE), None);
+            } else {
+                self.queue(tenant).lane.offer(notification);
+            }
+        }
+    }
+}
+
+/// Why an attempt is made.
+fn reason(probing: bool, state: &State) -> AttemptReason {
+    match (probing, state.attempts) {
+        (true, _) => AttemptReason::Probe,
+        (false, 0) => AttemptReason::First,
+        (false, made) if made == state.attempts_before => AttemptReason::Repush,
+        (false, _) => AttemptReason::Retry,
+    }
+}

@@ -1,0 +1,300 @@
+//! Jobs: kept, taken by a node, and carried out step by step.
+
+use diesel::dsl::{not, sql};
+use diesel::expression::SqlLiteral;
+use diesel::prelude::*;
+use diesel::sql_types::Bool;
+use tidings_api::job::{JobAction, JobState};
+use tidings_api::notification::Flags;
+
+use super::delivery::{head, release};
+use super::notifications::{joined, matching};
+use super::{Conn, Db};
+use crate::rules::notification::{Micros, PushProgress};
+use crate::store::error::StoreError;
+use crate::store::queue::{Job, JobQueries, Targets};
+use crate::store::rows::{LEASED, push_number};
+use crate::store::schema::{jobs, nodes, notifications, states};
+use crate::store::seam::{NodeId, Result, TenantId};
+
+#[derive(Queryable, Selectable, Insertable)]
+#[diesel(table_name = jobs)]
+#[diesel(treat_none_as_default_value = false)]
+struct JobRow {
+    tenant_id: i64,
+    id: String,
+    created_at: i64,
+    task: String,
+    state: i16,
+    total: Option<i64>,
+    processed: i64,
+    failed: i64,
+    position: i64,
+    started_at: Option<i64>,
+    ended_at: Option<i64>,
+}
+
+/// How the state of a job is stored; the index `jobs_open` holds those below 2.
+fn state_number(state: JobState) -> i16 {
+    match state {
+        JobState::Pending => 0,
+        JobState::Running => 1,
+        JobState::Done => 2,
+        JobState::Cancelled => 3,
+    }
+}
+
+fn job(row: JobRow) -> Result<Job> {
+    let task = serde_json::from_str(&row.task).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+    let state = JobState::ALL.iter().copied().find(|state| state_number(*state) == row.state);
+    Ok(Job {
+        tenant: TenantId(row.tenant_id),
+        id: row.id,
+        created_at: row.created_at,
+        task,
+        state: state.unwrap_or(JobState::Cancelled),
+        total: row.total,
+        processed: row.processed,
+        failed: row.failed,
+        position: row.position,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+    })
+}
+
+/// The jobs of a tenant that have not ended.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn open(tenant: TenantId) -> _ {
+    let tenant: i64 = tenant.0;
+    let open: SqlLiteral<Bool> = sql::<Bool>("state < 2");
+    jobs::table.filter(jobs::tenant_id.eq(tenant)).filter(open)
+}
+
+/// A job, as long as it runs on this node and nothing was done since it was read.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn own<'a>(job: &'a Job, node: NodeId) -> _ {
+    let (tenant, node, position): (i64, i64, i64) = (job.tenant.0, node.0, job.position);
+    let id: &'a str = &job.id;
+    jobs::table
+        .filter(jobs::tenant_id.eq(tenant).and(jobs::id.eq(id)))
+        .filter(jobs::state.eq(1_i16).and(jobs::owner.eq(node)).and(jobs::position.eq(position)))
+}
+
+impl JobQueries for Conn {
+    fn job_create(&mut self, job: &Job, most: i64) -> Result<bool> {
+        let open: i64 = open(job.tenant).count().get_result(self)?;
+        if open >= most {
+            return Ok(false);
+        }
+        let task =
+            serde_json::to_string(&job.task).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let row = JobRow {
+            tenant_id: job.tenant.0,
+            id: job.id.clone(),
+            created_at: job.created_at,
+            task,
+            state: state_number(job.state),
+            total: job.total,
+            processed: job.processed,
+            failed: job.failed,
+            position: job.position,
+            started_at: job.started_at,
+            ended_at: job.ended_at,
+        };
+        diesel::insert_into(jobs::table).values(row).execute(self)?;
+        Ok(true)
+    }
+
+    fn job_list(
+        &mut self,
+        tenant: TenantId,
+        after: Option<&(Micros, String)>,
+        limit: i64,
+    ) -> Result<Vec<Job>> {
+        let mut query = jobs::table
+            .filter(jobs::tenant_id.eq(tenant.0))
+            .order((jobs::created_at.desc(), jobs::id.desc()))
+            .limit(limit)
+            .select(JobRow::as_select())
+            .into_boxed::<Db>();
+        if let Some((time, id)) = after {
+            let tied = jobs::created_at.eq(time).and(jobs::id.lt(id));
+            query = query.filter(jobs::created_at.le(time)).filter(jobs::created_at.lt(time).or(tied));
+        }
+        query.load(self)?.into_iter().map(job).collect()
+    }
+
+    fn job_get(&mut self, tenant: TenantId, id: &str) -> Result<Option<Job>> {
+        let row = jobs::table.find((tenant.0, id)).select(JobRow::as_select()).first(self).optional()?;
+        row.map(job).transpose()
+    }
+
+    fn job_cancel(&mut self, tenant: TenantId, id: &str, now: Micros) -> Result<Option<Job>> {
+        diesel::update(open(tenant).filter(jobs::id.eq(id)))
+            .set((
+                jobs::state.eq(state_number(JobState::Cancelled)),
+                jobs::owner.eq(None::<i64>),
+                jobs::ended_at.eq(Some(now)),
+            ))
+            .execute(self)?;
+        self.job_get(tenant, id)
+    }
+
+    fn job_tenants(&mut self) -> Result<Vec<TenantId>> {
+        let open = jobs::table.filter(sql::<Bool>("state < 2"));
+        let tenants: Vec<i64> = open.select(jobs::tenant_id).distinct().load(self)?;
+        Ok(tenants.into_iter().map(TenantId).collect())
+    }
+
+    fn job_claim(&mut self, tenant: TenantId, node: NodeId, now: Micros) -> Result<Option<Job>> {
+        let first: Option<(String, Option<i64>)> = open(tenant)
+            .order((jobs::created_at, jobs::id))
+            .select((jobs::id, jobs::owner))
+            .first(self)
+            .optional()?;
+        let Some((id, owner)) = first else { return Ok(None) };
+        let other = owner.filter(|owner| *owner != node.0);
+        let lives =
+            other.map(|other| nodes::table.find(other).select(nodes::id).first::<i64>(self).optional());
+        if lives.transpose()?.flatten().is_some() {
+            return Ok(None);
+        }
+        if owner != Some(node.0) {
+            let row = jobs::table.find((tenant.0, &id));
+            diesel::update(row)
+                .set((jobs::owner.eq(Some(node.0)), jobs::state.eq(state_number(JobState::Running))))
+                .execute(self)?;
+            diesel::update(row.filter(jobs::started_at.is_null()))
+                .set(jobs::started_at.eq(Some(now)))
+                .execute(self)?;
+        }
+        self.job_get(tenant, &id)
+    }
+
+    fn job_count(&mut self, job: &Job) -> Result<(i64, i64)> {
+        match &job.task.targets {
+            Targets::Ids(ids) => {
+                let mut there = 0;
+                for ids in ids.chunks(1000) {
+                    there += states::table
+                        .filter(states::tenant_id.eq(job.tenant.0).and(states::sequence.eq_any(ids)))
+                        .count()
+                        .get_result::<i64>(self)?;
+                }
+                let total = i64::try_from(ids.len()).unwrap_or(i64::MAX);
+                Ok((total, total - there))
+            }
+            Targets::Matching { filter, up_to } => {
+                let query = joined()
+                    .filter(states::tenant_id.eq(job.tenant.0).and(states::sequence.le(up_to)))
+                    .select(diesel::dsl::count_star())
+                    .into_boxed::<Db>();
+                Ok((matching!(query, job.tenant, filter).first(self)?, 0))
+            }
+        }
+    }
+
+    fn job_counted(&mut self, job: &Job, node: NodeId, counted: (i64, i64), now: Micros) -> Result<()> {
+        let (total, missing) = counted;
+        if job.task.dry_run {
+            let ended = (jobs::state.eq(state_number(JobState::Done)), jobs::ended_at.eq(Some(now)));
+            diesel::update(own(job, node))
+                .set((jobs::total.eq(Some(total)), jobs::failed.eq(missing), ended))
+                .execute(self)?;
+        } else {
+            diesel::update(own(job, node)).set(jobs::total.eq(Some(total))).execute(self)?;
+        }
+        Ok(())
+    }
+
+    fn job_next(&mut self, job: &Job, limit: i64) -> Result<Vec<i64>> {
+        Ok(match &job.task.targets {
+            Targets::Ids(ids) => {
+                let rest = ids.iter().copied().filter(|id| *id > job.position);
+                rest.take(usize::try_from(limit).unwrap_or(0)).collect()
+            }
+            Targets::Matching { filter, up_to } => {
+                let query = joined()
+                    .filter(states::tenant_id.eq(job.tenant.0))
+                    .filter(states::sequence.gt(job.position).and(states::sequence.le(up_to)))
+                    .order(states::sequence)
+                    .limit(limit)
+                    .select(states::sequence)
+                    .into_boxed::<Db>();
+                matching!(query, job.tenant, filter).load(self)?
+            }
+        })
+    }
+
+    fn job_step(&mut self, job: &Job, node: NodeId, sequences: &[i64]) -> Result<()> {
+        let Some(last) = sequences.last() else { return Ok(()) };
+        let rows = || {
+            states::table.filter(states::tenant_id.eq(job.tenant.0).and(states::sequence.eq_any(sequences)))
+        };
+        let all = i64::try_from(sequences.len()).unwrap_or(i64::MAX);
+        let there: i64 = rows().count().get_result(self)?;
+        // First, because it decides whether this node may do the rest.
+        let noted = diesel::update(own(job, node))
+            .set((
+                jobs::position.eq(last),
+                jobs::processed.eq(jobs::processed + all),
+                jobs::failed.eq(jobs::failed + all - there),
+            ))
+            .execute(self)?;
+        if noted == 0 {
+            return Ok(());
+        }
+        match job.task.action {
+            JobAction::Repush => {
+                // What a node has at this moment is being pushed in any case.
+                let free = rows().filter(not(sql::<Bool>("push_state = 1")).or(states::due_at.ne(LEASED)));
+                diesel::update(free)
+                    .set((
+                        states::push_state.eq(push_number(PushProgress::Pending)),
+                        states::due_at.eq(states::sequence.nullable()),
+                        states::attempts_before.eq(states::attempts),
+                    ))
+                    .execute(self)?;
+                // Under strict order what is to go first now doesn't wait until an earlier attempt would be due again.
+                if head(self, job.tenant)?.is_some_and(|head| sequences.contains(&head)) {
+                    release(self, &[job.tenant.0])?;
+                }
+            }
+            JobAction::Update if job.task.set == Flags::default() => {}
+            JobAction::Update => {
+                let set = job.task.set;
+                diesel::update(rows())
+                    .set((
+                        set.is_dismissed.map(|flag| states::is_dismissed.eq(flag)),
+                        set.is_read.map(|flag| states::is_read.eq(flag)),
+                        set.is_flagged.map(|flag| states::is_flagged.eq(flag)),
+                    ))
+                    .execute(self)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn job_done(&mut self, job: &Job, node: NodeId, now: Micros) -> Result<()> {
+        diesel::update(own(job, node))
+            .set((
+                jobs::state.eq(state_number(JobState::Done)),
+                jobs::owner.eq(None::<i64>),
+                jobs::ended_at.eq(Some(now)),
+            ))
+            .execute(self)?;
+        Ok(())
+    }
+
+    fn job_expire(&mut self, ended_before: Micros, limit: i64) -> Result<usize> {
+        let old: Vec<(i64, String)> = jobs::table
+            .filter(jobs::ended_at.lt(ended_before))
+            .limit(limit)
+            .select((jobs::tenant_id, jobs::id))
+            .load(self)?;
+        for (tenant, id) in &old {
+            diesel::delete(jobs::table.find((tenant, id))).execute(self)?;
+        }
+        Ok(old.len())
+    }
+}
