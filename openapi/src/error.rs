@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Declares the codes with their status and title in one table, so that no code lacks either.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $name:ident = $status:literal, $wire:literal, $title:literal;)*) => {
+    ($($(#[$doc:meta])* $name:ident = $status:literal, $wire:tt, $title:literal;)*) => {
         /// What went wrong, for programs. The list is closed: a code's meaning never changes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

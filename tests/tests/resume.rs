@@ -110,6 +110,22 @@ on_both! {
         assert_eq!(health(&tenant)["state"], "active");
     }
 
+    fn many_who_change_at_once_all_come_through(db) {
+        let server = Server::start(&db);
+        let tenant = server.tenant("many");
+        std::thread::scope(|scope| {
+            for number in 1..=16 {
+                let admin = tenant.admin.clone();
+                scope.spawn(move || {
+                    let unit = format!("unit {number}");
+                    admin.settings(json!({"selection": {"units": {unit: {"close": true}}}})).expect(200);
+                });
+            }
+        });
+        let settings = tenant.admin.get("external-notifications").expect(200);
+        assert_eq!(settings["data"]["attributes"]["selection"]["units"].as_object().unwrap().len(), 16);
+    }
+
     fn the_same_signing_secret_again_is_no_rotation(db) {
         let server = Server::start(&db);
         let tenant = server.tenant("same secret");

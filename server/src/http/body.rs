@@ -409,7 +409,22 @@ fn explain<T: DeserializeOwned>(bytes: &[u8]) -> Error {
         .collect();
     let text = error.inner().to_string();
     let detail = text.rsplit_once(" at line ").map_or(text.as_str(), |(detail, _)| detail);
-    Error::new(kind(detail), detail).at(pointer)
+    Error::new(kind(detail), without_value(detail)).at(pointer)
+}
+
+/// serde's message without the value that came: it may be a secret in the wrong place, or very long.
+fn without_value(message: &str) -> String {
+    let Some((found, expected)) = message.rsplit_once(", expected ") else { return message.to_owned() };
+    // A type is named as it is in the program; to whoever wrote the document it is an object.
+    let expected = if expected.starts_with("struct ") { "an object" } else { expected };
+    match found.split_once(": ") {
+        Some((problem @ ("invalid type" | "invalid value"), found)) => {
+            let kind = found.split([' ', '`', '"']).next().unwrap_or_default();
+            format!("{problem}: {kind}, expected {expected}")
+        }
+        _ if found.starts_with("unknown variant ") => format!("unknown value, expected {expected}"),
+        _ => message.to_owned(),
+    }
 }
 
 /// What serde's message means. Its errors say nothing else about their kind.
@@ -430,6 +445,24 @@ mod tests {
     use tidings_api::settings::SettingsPatchDocument;
 
     use super::*;
+
+    #[test]
+    fn what_came_is_not_repeated() {
+        for (body, detail) in [
+            (
+                r#"{"push":{"authentication":"S3CRET, expected x"}}"#,
+                "invalid type: string, expected an object",
+            ),
+            (r#"{"push":{"signing":{"secret":12345}}}"#, "invalid type: integer, expected a string"),
+            (r#"{"push":{"enabled":"S3CRET"}}"#, "invalid type: string, expected a boolean"),
+            (r#"{"profile":"S3CRET"}"#, "unknown value, expected one of `signals`"),
+        ] {
+            let document = format!(r#"{{"data":{{"type":"externalNotifications","attributes":{body}}}}}"#);
+            let error = parse::<SettingsPatchDocument>(document.as_bytes()).unwrap_err();
+            assert!(error.object().detail.starts_with(detail), "{error}");
+            assert!(!error.to_string().contains("S3CRET") && !error.to_string().contains("12345"), "{error}");
+        }
+    }
 
     fn pointer(error: &Error) -> &str {
         match &error.object().source {

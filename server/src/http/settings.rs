@@ -2,6 +2,8 @@
 
 mod change;
 
+use std::time::Duration;
+
 use actix_web::{HttpRequest, HttpResponse, get, patch, web};
 use chrono::Utc;
 use serde_json::Value;
@@ -11,6 +13,7 @@ use tidings_api::settings::{
     PushHealth, PushHealthState, Resume, SettingsDocument, SettingsMeta, SettingsPatchDocument,
     SettingsResource,
 };
+use tokio::time::sleep;
 
 use self::change::Change;
 use super::auth::Admin;
@@ -26,7 +29,7 @@ use crate::store::seam::{Position, Tenant, TenantId};
 /// Undelivered notifications are counted up to this many.
 const COUNTED: i64 = 10_000;
 /// How often a change is prepared again because another one came between.
-const DECISIONS: usize = 5;
+const DECISIONS: u64 = 20;
 
 /// Reads the settings
 ///
@@ -93,7 +96,12 @@ pub(super) async fn patch_external_notifications(
         .unwrap_or_default();
     let resume = data.attributes.push.as_ref().and_then(|push| push.resume);
     let tenant = caller.0;
-    for _ in 0..DECISIONS {
+    for decision in 0..DECISIONS {
+        if decision > 0 {
+            // Of many who change at once one comes through each time; the others don't come back together.
+            let [chance] = crate::secrets::random();
+            sleep(Duration::from_millis(u64::from(chance % 32) * decision)).await;
+        }
         // As it is stored, not as it is remembered: the change is made to what other nodes have set, too.
         let found = state.store.read(move |conn| conn.tenant_get(tenant)).await?;
         let before = state.directory.entry(found.ok_or_else(Error::unauthenticated)?);

@@ -1,7 +1,7 @@
 //! The dispatcher: the sending threads, and the tenants spread over them.
 //!
 //! A tenant's lane belongs to one thread, chosen by its number: a sick receiver can hold up its own lane and nothing
-//! else. What a thread does stands in [`super::thread`].
+//! else. What a thread does stands in `thread.rs`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -140,6 +140,10 @@ impl PushUrl {
         if text.len() > MAX_URL_LENGTH {
             return Err(InvalidUrl::TooLong);
         }
+        // The parser would leave them out, and another URL than was written would be called.
+        if text.chars().any(char::is_control) {
+            return Err(InvalidUrl::Characters);
+        }
         let url = Url::parse(text).map_err(InvalidUrl::Malformed)?;
         if !matches!(url.scheme(), "http" | "https") {
             return Err(InvalidUrl::Scheme);
@@ -370,6 +374,8 @@ mod tests {
             ("https://:secret@example.com/", InvalidUrl::Credentials),
             ("https://example.com/#part", InvalidUrl::Fragment),
             ("https://ex{ample.com/", InvalidUrl::Characters),
+            ("https://example.com/\r\nHost: other", InvalidUrl::Characters),
+            ("https://exam\tple.com/", InvalidUrl::Characters),
             (&long, InvalidUrl::TooLong),
             (&long_when_encoded, InvalidUrl::TooLong),
         ] {

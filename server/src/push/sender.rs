@@ -308,8 +308,8 @@ async fn read(mut body: Incoming) -> Result<Bytes, hyper::Error> {
 /// `Retry-After`: seconds, or a time, of which one that has passed means at once.
 fn retry_after(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
     }
     let at = DateTime::parse_from_rfc2822(value).ok()?;
     Some(at.signed_duration_since(now).to_std().unwrap_or_default())
@@ -359,7 +359,7 @@ mod tests {
             ("-1", None),
             ("1.5", None),
             ("soon", None),
-            ("18446744073709551616", None),
+            ("18446744073709551616", Some(u64::MAX)),
         ] {
             let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_static(value))]);
             assert_eq!(retry_after(&headers, now), expected.map(Duration::from_secs), "{value:?}");

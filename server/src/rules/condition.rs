@@ -14,7 +14,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
-use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo};
+use cel::common::ast::{EntryExpr, Expr, IdedExpr, LiteralValue, SourceInfo, operators};
 use regex_automata::Input;
 use regex_automata::dfa::{Automaton as _, StartKind, dense};
 use regex_automata::nfa::thompson;
@@ -188,8 +188,30 @@ impl Program {
         })?;
         let mut checker = Checker { source, variables: Vec::new(), patterns: HashMap::new(), room: PATTERNS };
         checker.check(&expression, DEEPEST_TREE)?;
+        if never_boolean(&expression.expr) {
+            return Err(
+                "it is neither true nor false, whatever the event; a comparison is expected".to_owned()
+            );
+        }
         let patterns = checker.patterns;
         Ok(Program { expression, patterns })
+    }
+}
+
+/// Whether an expression has a value of another kind for every event. No variable is true or false.
+fn never_boolean(expression: &Expr) -> bool {
+    match expression {
+        Expr::Literal(literal) => !matches!(literal, LiteralValue::Boolean(_)),
+        Expr::Ident(_) | Expr::List(_) | Expr::Map(_) | Expr::Struct(_) => true,
+        Expr::Call(call) => matches!(
+            call.func_name.as_str(),
+            operators::ADD
+                | operators::SUBSTRACT
+                | operators::MULTIPLY
+                | operators::DIVIDE
+                | operators::NEGATE
+        ),
+        _ => false,
     }
 }
 

@@ -107,7 +107,6 @@ fn what_can_not_be_told_selects_the_event() {
     for expression in [
         "data.nothing == 1",
         "createdBy.size() > 3",
-        "type",
         "data.count",
         "data.count + 'x' == 'y'",
         "data.count / 0 == 1",
@@ -127,6 +126,17 @@ fn what_can_not_be_told_selects_the_event() {
     assert_eq!(says("data.nothing == 1 && type == 'print'"), Some(false));
     assert_eq!(says("data.lines.all(l, l.qty > 2 && l.price > 5)"), Some(false));
     assert_eq!(says("data.lines.exists(l, l.qty > 2 || l.price > 5)"), Some(true));
+}
+
+#[test]
+fn what_is_never_true_or_false_is_refused() {
+    for expression in ["1", "'a'", "data", "[true]", "{'a': true}", "1 + 1", "-data.count", "data.count / 2"]
+    {
+        assert!(Condition::new(expression).is_err(), "{expression}");
+    }
+    for expression in ["true", "data.open", "size(data.tags) > 1", "data.open ? true : false"] {
+        assert!(Condition::new(expression).is_ok(), "{expression}");
+    }
 }
 
 #[test]

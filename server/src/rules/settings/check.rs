@@ -14,7 +14,7 @@ use super::{Refused, refused};
 use crate::rules::condition::Condition;
 
 /// Headers that the server sets itself.
-const RESERVED: [&str; 12] = [
+const RESERVED: [&str; 18] = [
     "host",
     "content-length",
     "content-type",
@@ -27,6 +27,12 @@ const RESERVED: [&str; 12] = [
     "expect",
     "user-agent",
     "proxy-authorization",
+    "proxy-connection",
+    "http2-settings",
+    "content-encoding",
+    "accept-encoding",
+    "date",
+    "content-location",
 ];
 
 /// The longest name, id or the like, in characters.
@@ -107,6 +113,14 @@ fn push(push: &PushSettings) -> Result<(), Refused> {
         }
     }
     header_name("/push/clientIdHeader", &push.client_id_header)?;
+    let written = match &push.authentication {
+        Authentication::None => None,
+        Authentication::Header { name } => Some(name.as_str()),
+        _ => Some("authorization"),
+    };
+    if written.is_some_and(|name| name.eq_ignore_ascii_case(&push.client_id_header)) {
+        return refused("/push/clientIdHeader", "the authentication writes this header already");
+    }
     within("/push/timeoutSeconds", Some(push.timeout_seconds), 1, 120)?;
     within("/push/maxConcurrency", Some(push.max_concurrency), 1, 256)?;
     within("/push/rateLimit", push.rate_limit, 1, 1_000_000)?;
@@ -252,7 +266,7 @@ fn scope(scope: &Scope) -> Result<(), Refused> {
 }
 
 fn header_name(pointer: &str, name: &str) -> Result<(), Refused> {
-    let Ok(header) = name.parse::<HeaderName>() else {
+    let Some(header) = name.parse::<HeaderName>().ok().filter(|_| name.len() <= LONGEST) else {
         return refused(pointer, "it is not the name of an HTTP header");
     };
     let header = header.as_str();

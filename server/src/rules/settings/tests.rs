@@ -321,6 +321,16 @@ fn a_refusal_names_the_member() {
         (json!({"selection": {"scope": {"kind": "user", "groupId": "g"}}}), "/selection/scope/groupId"),
         (json!({"selection": {"scope": {"accountId": "a"}}}), "/selection/scope/accountId"),
         (json!({"selection": {"condition": "1 +"}}), "/selection/condition"),
+        (json!({"selection": {"condition": "1 + 1"}}), "/selection/condition"),
+        (json!({"selection": {"condition": "data"}}), "/selection/condition"),
+        (
+            json!({"push": {"clientIdHeader": "authorization", "authentication": {"kind": "bearer", "token": "t"}}}),
+            "/push/clientIdHeader",
+        ),
+        (
+            json!({"push": {"authentication": {"kind": "header", "name": "Content-Encoding", "value": "v"}}}),
+            "/push/authentication/name",
+        ),
         (json!({"selection": {"units": {"n/1": {"a b": true}}}}), "/selection/units/n~11/a b"),
         (json!({"retention": {"days": 0}}), "/retention/days"),
         (json!({"retention": {"undeliveredDays": 0}}), "/retention/undeliveredDays"),
