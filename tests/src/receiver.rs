@@ -10,6 +10,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use standardwebhooks::Webhook;
+use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// A request that came in whole.
 #[derive(Clone, Debug)]
@@ -35,6 +37,16 @@ impl Request {
     /// The body as JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("a pushed body is JSON")
+    }
+
+    /// Whether it is signed with this secret (`whsec_…`), judged by the library of Standard Webhooks.
+    pub fn is_signed_with(&self, secret: &str) -> bool {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let name = HeaderName::from_bytes(name.as_bytes()).expect("the name of a header");
+            headers.insert(name, HeaderValue::from_str(value).expect("the value of a header"));
+        }
+        Webhook::new(secret).expect("a secret").verify(&self.body, &headers).is_ok()
     }
 
     /// The sequence of the pushed notification, from its header.
