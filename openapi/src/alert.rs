@@ -11,13 +11,13 @@ names! {
     AlertKind {
         /// A push failed, the first one since the last success.
         Failing = "failing",
-        /// Some notification has used half of its attempts.
+        /// Some notification has used half of its retries.
         Retries50 = "retries50",
-        /// Some notification has used 70 % of its attempts.
+        /// Some notification has used 70 % of its retries.
         Retries70 = "retries70",
-        /// Some notification has used 90 % of its attempts.
+        /// Some notification has used 90 % of its retries.
         Retries90 = "retries90",
-        /// Some notification has used all its attempts and was given up.
+        /// Some notification has used all its retries and was given up.
         Retries100 = "retries100",
         /// A push was accepted again, after `failing` or `retries…`.
         Recovered = "recovered",

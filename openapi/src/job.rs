@@ -67,7 +67,8 @@ pub struct JobWriteAttributes {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ids: Option<Vec<Sequence>>,
     /// To those that a list with these parameters would hold: names and values as in the query of `GET /notifications`,
-    /// such as `{"filter[push]": "failed"}`. What isn't named isn't restricted. Needs `upTo`.
+    /// such as `{"filter[push]": "failed"}`, or as in that of `GET /deliveries`, such as `{"filter[errorMessage]":
+    /// "timeout"}`, but not of both. What isn't named isn't restricted. Needs `upTo`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub filter: Option<std::collections::BTreeMap<String, String>>,
     /// The largest id that may be touched, so that what arrives meanwhile isn't.

@@ -25,3 +25,6 @@ pub const MEDIA_TYPE: &str = "application/vnd.api+json";
 
 /// The URI of the atomic operations extension (JSON:API), used in the media type's `ext` parameter.
 pub const ATOMIC_EXTENSION: &str = "https://jsonapi.org/ext/atomic";
+
+/// The header in which the server names the tenant, by its id: in each push, and in each answer to a tenant's key.
+pub const TENANT_HEADER: &str = "tidings-tenant";

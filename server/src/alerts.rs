@@ -232,11 +232,8 @@ impl Alerts {
 /// # Errors
 /// Those of the store.
 pub async fn end_streaks(store: &Store, states: &[RaisedState]) -> Result<(), StoreError> {
-    let over = |state: &&RaisedState| {
-        STREAK.contains(&state.kind) && state.last_success_at.is_some_and(|success| success > state.since)
-    };
     let mut ended: Vec<(TenantId, Micros)> =
-        states.iter().filter(over).filter_map(|state| Some((state.tenant, state.last_success_at?))).collect();
+        states.iter().filter_map(|state| Some((state.tenant, state.ended_at()?))).collect();
     ended.sort_unstable();
     ended.dedup();
     for (tenant, success) in ended {

@@ -155,11 +155,15 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to standard error. `RUST_LOG` chooses what; `info` is the default.
+/// What is logged unless `RUST_LOG` says otherwise. What a client sends that is no HTTP is no error of the server, so the
+/// library that reads requests says nothing.
+const LOGGED: &str = "info,actix_http::h1=off";
+
+/// Starts logging to standard error. `RUST_LOG` chooses what; [`LOGGED`] is the default.
 pub fn start_logging(format: LogFormat) {
     use std::io::IsTerminal;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(LOGGED));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -2,11 +2,19 @@
 
 #![expect(clippy::unwrap_used, reason = "a suite is all test, its helpers too")]
 
+#[path = "authentication/at_rest.rs"]
+mod at_rest;
+#[path = "authentication/certificates.rs"]
+mod certificates;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use tidings_tests::api::encode;
 use tidings_tests::wait::SOON;
 use tidings_tests::{Receiver, Reply, Request, Server, Tenant, event, on_both, until};
 
@@ -219,8 +227,11 @@ on_both! {
         });
         let receiver = Receiver::start(|request, _| {
             let told = json!(request.headers.clone()).to_string();
+            let shown = [request.header("authorization"), request.header("x-hook")].concat();
+            let behind = shown.split_once(' ').map_or("", |(_, behind)| behind);
+            let encoded = [encode(&shown), STANDARD.encode(&shown), STANDARD.encode(behind)].join(" ");
             // As PHP writes JSON.
-            let text = format!("{told} {}", told.replace('/', "\\/"));
+            let text = format!("{encoded} {told} {}", told.replace('/', "\\/"));
             // A refusal of this one, so that the others go on to be tried.
             reply(422, &text)
         });
@@ -247,7 +258,7 @@ on_both! {
                 attempts(&tenant, id).into_iter().find(|attempt| attempt["responseText"].is_string())
             });
             let text = log["responseText"].as_str().unwrap();
-            assert!(text.contains("***") && text.chars().count() <= 1_000, "{kind}: {text}");
+            assert!(text.starts_with("*** ***") && text.chars().count() <= 1_000, "{kind}: {text}");
             seen += text;
             seen += &tenant.admin.get(&format!("deliveries/{id}")).text;
             seen += &tenant.admin.post("external-notifications/test", &json!({})).text;
@@ -255,8 +266,13 @@ on_both! {
         seen += &tenant.admin.get("external-notifications").text;
         seen += &tenant.admin.get("deliveries").text;
         seen += &server.log();
-        // In base64 as HTTP Basic has it, with the user name and with the client id.
-        for secret in [SECRET, "s3cret\\/Value", "dXNlcjpzM2NyZXQvVmFsdWUr", "Y2xpZW50OnMzY3JldCUyRlZhbHVl", &tenant.signing_secret] {
+        // In base64 as HTTP Basic has it, with the user name and with the client id; and once more in base64, alone and as
+        // it was sent. Of each the beginning, which depends on nothing else.
+        for secret in [
+            SECRET, "s3cret\\/Value", "s3cret%2FValue", "dXNlcjpzM2NyZXQvVmFsdWUr", "Y2xpZW50OnMzY3JldCUyRlZhbHVl", "czNjcmV0L1ZhbHVl",
+            &STANDARD.encode(format!("Bearer {SECRET}"))[..32], &STANDARD.encode("Basic dXNlcjpzM2NyZXQvVmFsdWUr")[..40],
+            &tenant.signing_secret,
+        ] {
             assert!(!seen.contains(secret), "{secret} in {seen}");
         }
         assert!(receiver.requests().iter().any(|request| request.header("authorization") == format!("Bearer {SECRET}")));

@@ -238,6 +238,44 @@ on_both! {
         assert!(list(&other.admin, "").is_empty());
     }
 
+    fn a_cursor_of_another_order_or_filter_is_refused(db) {
+        let (_server, tenant, _receiver) = mixed(&db);
+        let api = &tenant.admin;
+        let next = |query: &str| {
+            let page = api.get(&format!("deliveries?page[size]=3&{query}")).expect(200);
+            page["links"]["next"].as_str().unwrap().to_owned()
+        };
+        let link = next("sort=retries&filter[status]=complete,error");
+        api.get(&link).expect(200);
+        let cursor = link.split("page%5Bafter%5D=").nth(1).unwrap().to_owned();
+        for (query, parameter) in [
+            ("sort=responseStatus&filter[status]=complete,error&page[after]", "page[after]"),
+            ("sort=-retries&filter[status]=complete,error&page[after]", "page[after]"),
+            ("sort=retries&filter[status]=complete&page[after]", "page[after]"),
+            ("sort=retries&filter[status]=complete,error&filter[id]=5&page[before]", "page[before]"),
+            ("sort=retries&page[after]", "page[after]"),
+            ("page[before]", "page[before]"),
+        ] {
+            let error = api.get(&format!("deliveries?{query}={cursor}")).refused_as(ErrorCode::InvalidParameter);
+            assert_eq!(error["source"]["parameter"], parameter, "{query}: {error}");
+        }
+        // Another size of page is the same list, and so is the order by default when it is named.
+        let larger = api.get(&link.replace("size%5D=3", "size%5D=5")).expect(200);
+        assert_eq!(larger["data"].as_array().unwrap().len(), 5);
+        api.get(&format!("{}&sort=-id", next("filter[status]=complete"))).expect(200);
+        // The other lists don't take it either; that of notifications knows its own orders apart.
+        for list in ["jobs", "notifications", "notifications?sort=createdAt"] {
+            let joint = if list.contains('?') { '&' } else { '?' };
+            api.get(&format!("{list}{joint}page[after]={cursor}")).refused_as(ErrorCode::InvalidParameter);
+        }
+        for (sort, other) in [("createdAt", "sequence"), ("-sequence", "-createdAt")] {
+            let page = api.get(&format!("notifications?page[size]=3&sort={sort}")).expect(200);
+            let link = page["links"]["next"].as_str().unwrap().to_owned();
+            let error = api.get(&link.replace(sort, other)).refused_as(ErrorCode::InvalidParameter);
+            assert_eq!(error["source"]["parameter"], "page[after]", "{link}: {error}");
+        }
+    }
+
     fn what_is_not_a_parameter_is_refused_by_name(db) {
         let server = Server::start(&db);
         let tenant = server.tenant("parameters");

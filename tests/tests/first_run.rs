@@ -3,12 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "a suite is all test, its helpers too")]
 
 use std::fs;
-use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
-use std::process::{Command, Output};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use serde_json::{Value, json};
+use tidings_tests::program::{ended, text};
 use tidings_tests::server::command;
 use tidings_tests::{Api, Database, Kind, Receiver, event, ports, until};
 
@@ -48,36 +48,6 @@ impl Drop for FirstRun {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-/// Waits for the end of a program that ought to end by itself.
-fn ended(mut command: Command) -> Output {
-    // Into files, because a pipe that nobody empties would hold the program up.
-    let (mut stdout, mut stderr) = (tempfile::tempfile().unwrap(), tempfile::tempfile().unwrap());
-    command.stdout(stdout.try_clone().unwrap()).stderr(stderr.try_clone().unwrap());
-    let mut child = command.spawn().unwrap();
-    let end = Instant::now() + Duration::from_secs(60);
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if Instant::now() > end {
-            let _ = child.kill();
-            panic!("{command:?} doesn't end");
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    let read = |file: &mut fs::File| {
-        let mut bytes = Vec::new();
-        file.seek(SeekFrom::Start(0)).unwrap();
-        file.read_to_end(&mut bytes).unwrap();
-        bytes
-    };
-    Output { status, stdout: read(&mut stdout), stderr: read(&mut stderr) }
-}
-
-fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
 /// The commands to paste: every line that begins with `curl`, with its continuation lines.

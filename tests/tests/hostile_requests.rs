@@ -229,6 +229,93 @@ on_both! {
         ground.unharmed(patch);
     }
 
+    fn a_call_for_a_test_says_nothing_or_only_that(db) {
+        let ground = Ground::new(&db);
+        let admin = &ground.tenant.admin;
+        for path in ["external-notifications/test", "external-notifications/alerts/test"] {
+            let send = |body: Option<&[u8]>| admin.send("POST", path, &[], body);
+            // There is nowhere to send it: that is what is said, and not something about the body.
+            let bodies = [None, Some("null"), Some(" null "), Some("{}"), Some(r#"{"data":null}"#), Some(r#"{"data":{"type":"test"}}"#)];
+            for body in bodies {
+                let answer = send(body.map(str::as_bytes));
+                match path {
+                    "external-notifications/test" => drop(answer.refused_as(ErrorCode::Conflict)),
+                    _ => {
+                        let error = answer.refused_as(ErrorCode::InvalidValue);
+                        assert_eq!(error["source"]["pointer"], "", "{answer}");
+                        assert!(error["detail"].as_str().unwrap().contains("alerts.url"), "{answer}");
+                    }
+                }
+            }
+            for (body, pointer) in [("[]", ""), ("5", ""), (r#"{"url":"x"}"#, "/url"), (r#"{"data":{"type":5}}"#, "/data/type")] {
+                let error = send(Some(body.as_bytes())).refused(422);
+                assert_eq!(error["source"]["pointer"], pointer, "{body}: {error}");
+            }
+            send(Some(b"nul")).refused_as(ErrorCode::InvalidJson);
+        }
+    }
+
+    fn an_event_is_the_same_whichever_way_it_comes(db) {
+        let ground = Ground::new(&db);
+        let producer = &ground.tenant.producer;
+        let data = json!({"type": "notification", "attributes": {"type": "my.own", "eventId": "e-1", "comment": "c",
+            "createdAt": "2026-01-02T03:04:05.678Z", "data": {"a": {"b": [1, "ü"], "c": null}, "d": 1.5},
+            "change": {"table": "t", "type": "update", "columns": ["x"]}},
+            "relationships": {"entity": {"data": {"type": "entity", "id": "e:1"}}}});
+        let included = json!([{"type": "entity", "id": "e:1", "attributes": {"name": "n", "size": 2}}]);
+        let by_operation = |data: &Value, included: &Value| {
+            let add = json!({"op": "add", "data": data, "included": included});
+            producer.post("operations", &json!({"atomic:operations": [add]}))
+        };
+        let post = |text: &str| producer.send("POST", "notifications", &[], Some(text.as_bytes()));
+        let document = json!({"data": data, "included": included});
+        let first = post(&document.to_string()).expect(201);
+        let id = first["data"]["id"].clone();
+        assert_eq!(by_operation(&data, &included).expect(200)["atomic:results"][0]["data"]["id"], id);
+        // Spaced and escaped otherwise, the members in another order, the same instant in another zone.
+        let other = serde_json::to_string_pretty(&document).unwrap().replace('ü', "\\u00fc")
+            .replace("03:04:05.678Z", "04:04:05.678+01:00");
+        assert_eq!(post(&other).expect(200)["data"]["id"], id);
+        let turned = r#"{"included":[{"attributes":{"size":2,"name":"n"},"id":"e:1","type":"entity"}],"data":{"relationships":{"entity":{"data":{"id":"e:1","type":"entity"}}},
+            "attributes":{"data":{"d":1.5,"a":{"c":null,"b":[1,"ü"]}},"change":{"columns":["x"],"table":"t","type":"update"},"comment":"c",
+            "createdAt":"2026-01-02T03:04:05.678Z","eventId":"e-1","type":"my.own"},"type":"notification"}}"#;
+        assert_eq!(post(turned).expect(200)["data"]["id"], id);
+        // Anything that differs is another event, both ways.
+        for (pointer, value) in [
+            ("/attributes/type", json!("close")),
+            ("/attributes/comment", json!("d")),
+            ("/attributes/comment", Value::Null),
+            ("/attributes/createdAt", json!("2026-01-02T03:04:05.679Z")),
+            ("/attributes/data/a/b", json!(["ü", 1])),
+            ("/attributes/data/d", json!("1.5")),
+            ("/attributes/change/columns", json!(["x", "y"])),
+            ("/relationships/entity/data/id", json!("e:2")),
+        ] {
+            let mut changed = data.clone();
+            *changed.pointer_mut(pointer).unwrap() = value;
+            let document = json!({"data": changed, "included": included});
+            let error = post(&document.to_string()).refused_as(ErrorCode::IdempotencyConflict);
+            assert_eq!(error["source"]["pointer"], "/data/attributes/eventId", "{pointer}");
+            let error = by_operation(&changed, &included).refused_as(ErrorCode::IdempotencyConflict);
+            assert_eq!(error["source"]["pointer"], "/atomic:operations/0/data/attributes/eventId", "{pointer}");
+        }
+        by_operation(&data, &json!([])).refused_as(ErrorCode::IdempotencyConflict);
+        // The first way round, and without a time of its own: that of its receipt differs each time.
+        let plain = json!({"type": "notification", "attributes": {"type": "close", "eventId": "e-2"}});
+        let first = by_operation(&plain, &json!([])).expect(200)["atomic:results"][0]["data"]["id"].clone();
+        assert_eq!(post(&json!({"data": plain}).to_string()).expect(200)["data"]["id"], first);
+        let mut timed = plain.clone();
+        timed["attributes"]["createdAt"] = json!("2026-01-01T00:00:00Z");
+        post(&json!({"data": timed}).to_string()).refused_as(ErrorCode::IdempotencyConflict);
+        // Twice in one request, and once it is no longer selected.
+        let twice = json!({"atomic:operations": [{"op": "add", "data": plain, "included": []}, {"op": "add", "data": plain}]});
+        let results = producer.post("operations", &twice).expect(200);
+        assert_eq!((&results["atomic:results"][0]["data"]["id"], &results["atomic:results"][1]["data"]["id"]), (&first, &first));
+        ground.tenant.admin.settings(json!({"selection": {"types": ["print"]}})).expect(200);
+        assert_eq!(post(&json!({"data": plain}).to_string()).expect(200)["data"]["id"], first);
+        assert_eq!(ground.tenant.consumer.count(), 3);
+    }
+
     fn media_types_are_held_to(db) {
         let mut ground = Ground::new(&db);
         let body = event("close").to_string();
@@ -321,6 +408,8 @@ on_both! {
             }
             ground.unharmed(what);
         }
+        let log = ground.server.log();
+        assert!(!log.contains("ERROR"), "a client's mistakes are no errors of the server: {log}");
 
         // Two hundred that say half a word, and one that speaks.
         let half: Vec<TcpStream> = (0..200)

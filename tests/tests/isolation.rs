@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a suite is all test, its helpers too")]
 
+#[path = "isolation/million.rs"]
+mod million;
+
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -125,6 +128,28 @@ fn latencies(healthy: &[(Tenant, Receiver)]) -> Vec<Duration> {
     latencies
 }
 
+/// Healthy tenants, each with a receiver of its own that takes everything.
+fn healthy(server: &Server) -> Vec<(Tenant, Receiver)> {
+    let start = |nth| {
+        let (tenant, receiver) = (server.tenant(&format!("healthy {nth}")), Receiver::accepting());
+        tenant.push_to(&receiver.url(), true);
+        (tenant, receiver)
+    };
+    (0..HEALTHY).map(start).collect()
+}
+
+/// Compares sorted latencies beside the sick with those without them.
+#[track_caller]
+fn assert_not_slowed(alone: &[Duration], beside: &[Duration], sick: &str) {
+    let of = |all: &[Duration], share: usize| all[(all.len() - 1) * share / 100];
+    for (share, ratio, slack) in [(50, 4, 250), (90, 4, 750), (100, 4, 3_000)] {
+        let (alone, beside) = (of(alone, share), of(beside, share));
+        println!("{share} %: {alone:?} alone, {beside:?} beside {sick}");
+        let bound = alone * ratio + Duration::from_millis(slack);
+        assert!(beside <= bound, "{share} % took up to {beside:?} beside {sick}, {alone:?} alone");
+    }
+}
+
 /// Sets the flag when it goes.
 struct End<'a>(&'a AtomicBool);
 
@@ -137,13 +162,7 @@ impl Drop for End<'_> {
 on_both! {
     fn eleven_sick_receivers_slow_none_of_forty_healthy_ones(db) {
         let server = Server::start(&db);
-        let healthy: Vec<(Tenant, Receiver)> = (0..HEALTHY)
-            .map(|nth| {
-                let (tenant, receiver) = (server.tenant(&format!("healthy {nth}")), Receiver::accepting());
-                tenant.push_to(&receiver.url(), true);
-                (tenant, receiver)
-            })
-            .collect();
+        let healthy = healthy(&server);
         latencies(&healthy);
         let alone = latencies(&healthy);
 
@@ -192,13 +211,7 @@ on_both! {
             assert!(!waiting.is_empty(), "the one that is sick in this way was well: {}", sick.name);
         }
 
-        let of = |all: &[Duration], share: usize| all[(all.len() - 1) * share / 100];
-        for (share, ratio, slack) in [(50, 4, 250), (90, 4, 750), (100, 4, 3_000)] {
-            let (alone, beside) = (of(&alone, share), of(&beside, share));
-            println!("{share} %: {alone:?} alone, {beside:?} beside the sick");
-            let bound = alone * ratio + Duration::from_millis(slack);
-            assert!(beside <= bound, "{share} % took up to {beside:?} beside the sick, {alone:?} alone");
-        }
+        assert_not_slowed(&alone, &beside, "the sick");
         let each = EVENTS + (alone.len() + beside.len()) / HEALTHY;
         for (tenant, receiver) in &healthy {
             let mut sequences = receiver.sequences();

@@ -2,13 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a suite is all test, its helpers too")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidings_api::error::ErrorCode;
+use tidings_tests::api::id_of;
 use tidings_tests::wait::SOON;
 use tidings_tests::{Receiver, Reply, Server, Tenant, event, on_both, until};
 
@@ -90,6 +91,76 @@ on_both! {
         until("a third attempt", SOON, || (tenant.push_status(1)["attempts"] == 3).then_some(()));
         let attempts = tenant.admin.get("deliveries/1/attempts").expect(200);
         assert_eq!(attempts["data"][2]["attributes"]["reason"], "repush", "{attempts}");
+    }
+
+    fn what_a_list_of_deliveries_holds_is_pushed_again_and_nothing_else(db) {
+        let server = Server::start(&db);
+        let (tenant, other) = (server.tenant("queue"), server.tenant("other"));
+        let (receiver, repaired) = repairable();
+        for tenant in [&tenant, &other] {
+            tenant.push_to(&receiver.url(), false);
+            tenant.admin.settings(json!({"push": {"retry": {"kind": "none"}}})).expect(200);
+            for id in 1..=8 {
+                tenant.producer.post_event(&event(if id % 2 == 0 { "close" } else { "sign" }));
+                tenant.wait_for_state(id, "failed");
+            }
+        }
+        // As a person has filtered the queue: what failed with this status, of this type, since this time.
+        let third = tenant.admin.get("deliveries/3").expect(200)["data"]["attributes"]["lastProcessedAt"].clone();
+        let filter = json!({"filter[status]": "error", "filter[responseStatus]": "500", "filter[errorMessage]": "status,timeout",
+            "filter[eventType]": "close", "filter[lastProcessedAt][ge]": third});
+        let query: Vec<String> = filter.as_object().unwrap().iter().map(|(name, value)| format!("{name}={}", value.as_str().unwrap())).collect();
+        let listed = tenant.admin.get(&format!("deliveries?sort=id&{}", query.join("&"))).expect(200);
+        assert_eq!(listed["data"].as_array().unwrap().iter().map(id_of).collect::<Vec<_>>(), [4, 6, 8]);
+        repaired.store(true, Ordering::SeqCst);
+        let before = receiver.count();
+        let dry = start(&tenant, json!({"action": "repush", "filter": filter, "upTo": "7", "dryRun": true}));
+        assert_eq!(numbers(&ended(&tenant, &dry)), (2, 0, 0));
+        let job = start(&tenant, json!({"action": "repush", "filter": filter, "upTo": "7"}));
+        let done = ended(&tenant, &job);
+        assert_eq!((done["state"].as_str(), numbers(&done)), (Some("done"), (2, 2, 0)), "{done}");
+        for id in [4, 6] {
+            assert_eq!(tenant.wait_for_state(id, "delivered")["attempts"], 2);
+        }
+        // The same again finds nothing: they are delivered now. Flags can be set by such a filter, too.
+        let again = start(&tenant, json!({"action": "repush", "filter": filter, "upTo": "7"}));
+        assert_eq!(numbers(&ended(&tenant, &again)), (0, 0, 0));
+        let flags = start(&tenant, json!({"action": "update", "set": {"isFlagged": true}, "filter": {"filter[status]": "complete"}, "upTo": "8"}));
+        assert_eq!(numbers(&ended(&tenant, &flags)), (2, 2, 0));
+        assert_eq!(tenant.consumer.ids("sort=sequence&filter[isFlagged]=true"), [4, 6]);
+        for (tenant, left) in [(&tenant, vec![1, 2, 3, 5, 7, 8]), (&other, (1..=8).collect())] {
+            assert_eq!(tenant.consumer.ids("sort=sequence&filter[push]=failed"), left);
+        }
+        assert_eq!(receiver.count(), before + 2, "nothing else was pushed");
+        // Nothing is put off: a filter by the next attempt selects nothing, while push is paused too.
+        tenant.admin.settings(json!({"push": {"enabled": false}})).expect(200);
+        let due = start(&tenant, json!({"action": "repush", "filter": {"filter[nextAttemptAt][ge]": "1970-01-01T00:00:00Z"}, "upTo": "8"}));
+        assert_eq!(numbers(&ended(&tenant, &due)), (0, 0, 0));
+    }
+
+    fn what_changes_while_a_job_runs_is_judged_when_its_turn_comes(db) {
+        const COUNT: u64 = 6000;
+        let server = Server::start(&db);
+        let tenant = server.tenant("moving");
+        let (receiver, repaired) = repairable();
+        repaired.store(true, Ordering::SeqCst);
+        tenant.push_to(&receiver.url(), false);
+        tenant.admin.settings(json!({"push": {"enabled": false}})).expect(200);
+        post(&tenant, usize::try_from(COUNT).unwrap());
+        // All wait, and go out while the job asks to push again what waits.
+        tenant.admin.settings(json!({"push": {"enabled": true, "maxConcurrency": 32}})).expect(200);
+        let job = start(&tenant, json!({"action": "repush", "filter": {"filter[status]": "pending"}, "upTo": COUNT.to_string()}));
+        let done = ended(&tenant, &job);
+        let (total, processed, failed) = numbers(&done);
+        assert!(done["state"] == "done" && processed <= total && total <= COUNT && failed == 0, "{done}");
+        until("all to be delivered", Duration::from_secs(120), || {
+            let page = tenant.admin.get("deliveries?page[size]=1&filter[status]=pending").expect(200);
+            page["data"].as_array().unwrap().is_empty().then_some(())
+        });
+        // One that was delivered in the meantime no longer matched: nothing was pushed twice.
+        let pushed = receiver.sequences();
+        assert_eq!(pushed.iter().collect::<BTreeSet<_>>().len(), pushed.len(), "something was pushed twice");
+        assert_eq!(u64::try_from(pushed.len()).unwrap(), COUNT);
     }
 
     fn under_strict_order_a_repush_of_the_first_ends_the_wait(db) {
@@ -205,17 +276,34 @@ on_both! {
             .map(|_| start(&tenant, json!({"action": "update", "set": {"isRead": true}, "ids": ["1"]}))["data"]["id"].clone())
             .collect();
         ids.reverse();
+        let of = |page: &Value| page["data"].as_array().unwrap().iter().map(|job| job["id"].clone()).collect::<Vec<_>>();
         let (mut path, mut seen) = ("jobs?page[size]=2".to_owned(), Vec::new());
+        let mut page;
         loop {
-            let page = tenant.admin.get(&path).expect(200);
-            seen.extend(page["data"].as_array().unwrap().iter().map(|job| job["id"].clone()));
+            page = tenant.admin.get(&path).expect(200);
+            assert!(page["links"]["self"].as_str().unwrap().ends_with(path.rsplit_once('/').map_or(path.as_str(), |(_, last)| last)));
+            assert_eq!(page["links"]["prev"].is_null(), seen.is_empty(), "{}", page["links"]);
+            seen.extend(of(&page));
             match page["links"]["next"].as_str() {
                 Some(next) => path = next.to_owned(),
                 None => break,
             }
         }
         assert_eq!(seen, ids);
-        for (query, parameter) in [("page[size]=0", "page[size]"), ("page[after]=x", "page[after]"), ("x=1", "x")] {
+        // And back from the last.
+        let mut back = of(&page);
+        while let Some(prev) = page["links"]["prev"].as_str().map(str::to_owned) {
+            page = tenant.admin.get(&prev).expect(200);
+            assert!(page["links"]["next"].is_string(), "{}", page["links"]);
+            back.splice(0..0, of(&page));
+        }
+        assert_eq!(back, ids);
+        let first = page["links"]["first"].as_str().unwrap();
+        assert_eq!(of(&tenant.admin.get(first).expect(200)), ids[..2]);
+        let foreign = tenant.admin.get("jobs?page[size]=2").expect(200)["links"]["next"].as_str().unwrap().replace("/jobs", "/deliveries");
+        assert_eq!(tenant.admin.get(&foreign).refused(400)["source"]["parameter"], "page[after]");
+        tenant.admin.get("jobs?page[after]=1&page[before]=2").refused_as(ErrorCode::InvalidParameter);
+        for (query, parameter) in [("page[size]=0", "page[size]"), ("page[after]=x", "page[after]"), ("page[before]=1_2", "page[before]"), ("x=1", "x")] {
             let error = tenant.admin.get(&format!("jobs?{query}")).refused(400);
             assert_eq!(error["source"]["parameter"], parameter);
         }
@@ -243,6 +331,10 @@ on_both! {
             (r#"{"action":"update","ids":["1"],"set":[true,true]}"#, "/data/attributes/set"),
             (r#"{"action":"repush","filter":{"filter[type]":"a b"},"upTo":"1"}"#, "/data/attributes/filter/filter[type]"),
             (r#"{"action":"repush","filter":{"filter[entity]":"a\u0000"},"upTo":"1"}"#, "/data/attributes/filter/filter[entity]"),
+            (r#"{"action":"repush","filter":{"filter[status]":"failed"},"upTo":"1"}"#, "/data/attributes/filter/filter[status]"),
+            (r#"{"action":"repush","filter":{"filter[status]":"error","filter[isRead]":"true"},"upTo":"1"}"#, "/data/attributes/filter/filter[isRead]"),
+            (r#"{"action":"repush","filter":{"filter[id]":"1","sort":"id"},"upTo":"1"}"#, "/data/attributes/filter/sort"),
+            (r#"{"action":"repush","filter":{"filter[push]":"failed","filter[push]":"delivered"},"upTo":"1"}"#, "/data/attributes/filter/filter[push]"),
             (r#"{"action":"repush","filter":{"page[size]":"1"},"upTo":"1"}"#, "/data/attributes/filter/page[size]"),
             (r#"{"action":"repush","filter":{"filter[push]":["failed"]},"upTo":"1"}"#, "/data/attributes/filter/filter[push]"),
             (r#"{"action":"repush","filter":{"filter[push]":"failed"}}"#, "/data/attributes"),

@@ -5,9 +5,10 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use tidings_tests::server::command;
-use tidings_tests::{Database, Kind, Server};
+use tidings_tests::wait::SOON;
+use tidings_tests::{Database, Kind, Receiver, Server};
 
 const METHODS: [&str; 5] = ["get", "post", "patch", "put", "delete"];
 
@@ -198,6 +199,47 @@ fn the_list_describes_every_parameter() {
         "to",
     ] {
         assert!(names.contains(name), "{name} isn't described");
+    }
+}
+
+#[test]
+fn what_the_server_sends_is_described_as_it_is_sent() {
+    let document = document();
+    let header_names = |webhook: &str| -> BTreeSet<String> {
+        let parameters = document["webhooks"][webhook]["post"]["parameters"].as_array().unwrap();
+        assert!(parameters.iter().all(|one| one["in"] == "header" && one["description"].is_string()));
+        parameters.iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let schema = |webhook: &str, media_type: &str| {
+        document["webhooks"][webhook]["post"]["requestBody"]["content"][media_type]["schema"].clone()
+    };
+    assert_eq!(schema("alert", "application/json")["$ref"], "#/components/schemas/AlertDocument");
+    let kinds = &document["components"]["schemas"]["AlertKind"];
+    for kind in ["failing", "retries100", "disabled", "resumed", "backlog", "test"] {
+        assert!(kinds.to_string().contains(&format!("\"{kind}\"")), "{kind} isn't among {kinds}");
+    }
+    for media_type in ["application/json", "application/vnd.api+json"] {
+        let pushed = schema("notification", media_type);
+        assert_eq!(pushed["allOf"][0]["$ref"], "#/components/schemas/NotificationDocument", "{pushed}");
+    }
+
+    // What really comes has each header that is described, and none of the server's own besides.
+    let database = Database::new(Kind::Sqlite);
+    let server = Server::start(&database);
+    let tenant = server.tenant("described");
+    let (pushes, alerts) = (Receiver::accepting(), Receiver::accepting());
+    tenant
+        .admin
+        .settings(json!({"push": {"url": pushes.url()}, "alerts": {"url": alerts.url()}}))
+        .expect(200);
+    tenant.admin.post("external-notifications/test", &json!({})).expect(200);
+    tenant.admin.post("external-notifications/alerts/test", &json!({})).expect(200);
+    for (webhook, receiver) in [("notification", &pushes), ("alert", &alerts)] {
+        let request = receiver.wait_for(1, SOON).remove(0);
+        let own = request.headers.iter().map(|(name, _)| name.to_string());
+        let own: BTreeSet<String> =
+            own.filter(|name| name.starts_with("webhook-") || name.starts_with("tidings-")).collect();
+        assert_eq!(own, header_names(webhook), "{webhook}");
     }
 }
 

@@ -4,14 +4,24 @@
 
 #![expect(clippy::unwrap_used, reason = "a suite is all test, its helpers too")]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+#[path = "profiles/acrobat_sign.rs"]
+mod acrobat_sign;
+#[path = "profiles/sertifi.rs"]
+mod sertifi;
+#[path = "profiles/service_optimizer.rs"]
+mod service_optimizer;
+#[path = "profiles/signals.rs"]
+mod signals;
+#[path = "profiles/socrate_cloud.rs"]
+mod socrate_cloud;
+#[path = "profiles/standard_webhooks.rs"]
+mod standard_webhooks;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use tidings_tests::systems::{self, CLIENT_ID_HEADER, Echo, Envelope};
+use tidings_tests::systems::CLIENT_ID_HEADER;
 use tidings_tests::wait::SOON;
-use tidings_tests::{Receiver, Reply, Request, Server, Tenant, event, on_both};
+use tidings_tests::{Receiver, Reply, Request, Server, Tenant, event, on_both, until};
 
 /// The settings in force.
 #[track_caller]
@@ -86,401 +96,63 @@ fn pushes(receiver: &Receiver) -> Vec<Request> {
     receiver.requests().into_iter().filter(|request| request.method == "POST").collect()
 }
 
-/// An event as Signals Notebook sends it.
-fn signing_event() -> Value {
-    json!({
-        "data": {"type": "notification",
-            "attributes": {"type": "close", "createdAt": "2023-12-13T20:42:50.427Z", "comment": "This experiment was a success"},
-            "relationships": {
-                "createdBy": {"data": {"type": "user", "id": "100"}},
-                "entity": {"data": {"type": "entity", "id": "experiment:d5dc8e92-580d-41e2-9c65-99726294966c"}}}},
-        "included": [
-            {"type": "entity", "id": "experiment:d5dc8e92-580d-41e2-9c65-99726294966c",
-             "attributes": {"type": "experiment", "eid": "experiment:d5dc8e92-580d-41e2-9c65-99726294966c", "name": "Experiment 100", "isTemplate": false}},
-            {"type": "user", "id": "100", "attributes": {"userId": "100", "userName": "a@example.com", "alias": null, "picture": {"link": null}}}]
-    })
-}
-
 on_both! {
-    fn signals_pushes_once_dismisses_what_is_taken_and_leaves_the_rest_to_the_pull(db) {
+    fn the_first_retry_comes_after_the_time_of_each_system(db) {
         let server = Server::start(&db);
-        let tenant = server.tenant("signals");
-        let mut handler = systems::signals("x-archive-key", "s3cret", Duration::from_millis(300));
-        let with_key = |value: &str| json!({"push": {"authentication": {"kind": "header", "name": "X-Archive-Key", "value": value}}});
-        let now = set(&tenant, json!({"profile": "signals", "push": {"url": handler.url()},
-            "selection": {"types": ["allSigningEvents", "topLevelEntityCreation"]}}));
-        assert_has(&now, &json!({"profile": "signals", "push": {"retry": {"kind": "none"}, "autoDismiss": true,
-            "acknowledgement": {"kind": "status"}, "contentType": "application/json"}, "retention": {"days": 180}}));
-        set(&tenant, with_key("s3cret"));
-
-        // Taken: pushed as the system's own document, with the header, and dismissed.
-        let base = format!("{}/api/rest/v1.0", server.url());
-        tenant.producer.post("notifications", &signing_event()).expect(201);
-        let request = handler.wait_for(1, SOON).remove(0);
-        assert_eq!((&*request.method, request.header("x-archive-key")), ("POST", "s3cret"));
-        let pushed = request.json();
-        assert_eq!(pushed["links"]["self"], format!("{base}/notifications/1"));
-        assert_eq!(pushed["data"], json!({
-            "type": "notification", "id": "1", "links": {"self": format!("{base}/notifications/1")},
-            "attributes": {"id": "1", "createdAt": "2023-12-13T20:42:50.427Z", "type": "close", "isDismissed": true,
-                "isRead": false, "isFlagged": false, "comment": "This experiment was a success"},
-            "relationships": {
-                "createdBy": {"links": {"self": format!("{base}/users/100")}, "data": {"type": "user", "id": "100"}},
-                "entity": {"links": {"self": format!("{base}/entities/experiment:d5dc8e92-580d-41e2-9c65-99726294966c")},
-                    "data": {"type": "entity", "id": "experiment:d5dc8e92-580d-41e2-9c65-99726294966c"}}}}));
-        assert_eq!(pushed["included"], signing_event()["included"]);
-        tenant.wait_for_state(1, "delivered");
-        assert!(tenant.consumer.ids("status=notdismissed").is_empty());
-        assert_eq!(tenant.consumer.ids("status=dismissed"), [1]);
-        assert_has(&delivery(&tenant, 1), &json!({"status": "complete", "synchronized": true, "counter": 1, "retries": 0,
-            "errorMessage": null, "responseStatus": 200, "eventType": "close", "eventTime": "2023-12-13T20:42:50.427Z", "createdBy": "100"}));
-        let took = attempts(&tenant, 1)[0]["durationMs"].as_u64().unwrap();
-        assert!((300..15_000).contains(&took), "the handler took its time, the log says {took} ms");
-
-        // Not selected: not stored.
-        let unselected = tenant.producer.post("notifications", &event("print")).expect(200);
-        assert_eq!(unselected["meta"], json!({"stored": false, "reason": "typeNotSelected"}));
-
-        // Refused for its header, and offline: one attempt each, undismissed, found by the pull.
-        set(&tenant, with_key("wrong"));
-        tenant.producer.post("notifications", &signing_event()).expect(201);
-        tenant.wait_for_state(2, "failed");
-        handler.stop();
-        tenant.producer.post("notifications", &signing_event()).expect(201);
-        assert_eq!(tenant.wait_for_state(3, "failed"), json!({"state": "failed", "attempts": 1, "nextAttemptAt": null}));
-        assert_eq!((column(&tenant, 2, "error"), column(&tenant, 2, "responseStatus")), (vec![json!("status")], vec![json!(401)]));
-        assert_eq!((column(&tenant, 3, "error"), column(&tenant, 3, "responseStatus")), (vec![json!("connect")], vec![Value::Null]));
-        assert_has(&delivery(&tenant, 3), &json!({"status": "error", "synchronized": false, "active": false, "counter": 1, "retries": 0, "errorMessage": "connect"}));
-        assert_eq!(handler.count(), 2, "what is refused isn't tried again");
-
-        // The catch-up of an archive: what isn't dismissed, then dismiss it.
-        assert_eq!(tenant.consumer.ids("status=notdismissed&from=2023-12-13T20:42:50.427Z"), [3, 2]);
-        let dismiss = json!({"data": [{"attributes": {"name": "isDismissed", "value": "true"}}]});
-        let patched = tenant.consumer.patch("notifications/3", &dismiss).expect(200);
-        assert_eq!(patched["data"]["attributes"]["isDismissed"], true);
-        assert_eq!(tenant.consumer.ids("status=notdismissed"), [2]);
-
-        // Or it is pushed again.
-        handler.resume();
-        set(&tenant, with_key("s3cret"));
-        repush(&tenant, 2);
-        tenant.wait_for_state(2, "delivered");
-        assert!(tenant.consumer.ids("status=notdismissed").is_empty());
-        assert_has(&delivery(&tenant, 2), &json!({"status": "complete", "synchronized": true, "counter": 2, "errorMessage": null}));
-        assert_eq!(column(&tenant, 2, "reason"), ["first", "repush"]);
-    }
-
-    fn acrobat_sign_verifies_the_intent_and_wants_the_client_id_back(db) {
-        const ID: &str = "BGBQIIE7H253K6";
-        let server = Server::start(&db);
-        let tenant = server.tenant("acrobat sign");
-        let willing = Arc::new(AtomicBool::new(true));
-        let wills = willing.clone();
-        // Verified by the header; the first push is answered with a 2xx that repeats nothing, the second repeats the id
-        // in the header, what follows in the body.
-        let handler = systems::acrobat_sign(ID, move |method, nth| match (method, nth) {
-            ("GET", _) if wills.load(Ordering::SeqCst) => Echo::Header,
-            ("GET", _) | ("POST", 0) => Echo::Nowhere,
-            ("POST", 1) => Echo::Header,
-            _ => Echo::Body,
+        // Shows the intent, and takes nothing.
+        let receiver = Receiver::start(|request, _| match request.method.as_str() {
+            "GET" => Reply::WithHeaders(200, vec![(CLIENT_ID_HEADER.into(), request.header("x-adobesign-clientid").into())]),
+            _ => Reply::Status(500),
         });
-        let now = set(&tenant, json!({"profile": "acrobatSign", "push": {"clientId": ID, "url": handler.url()}}));
-        assert_has(&now, &json!({"push": {
-            "timeoutSeconds": 5, "maxConcurrency": 30, "clientId": ID, "clientIdHeader": CLIENT_ID_HEADER,
-            "acknowledgement": {"kind": "clientIdEcho"}, "verification": {"kind": "clientIdEcho"},
-            "retry": {"kind": "exponential", "firstSeconds": 30, "factor": 2.0, "capSeconds": 43_200, "giveUpAfterSeconds": 259_200, "attempts": 16},
-            "disableAfterSeconds": 604_800},
-            "payload": {"maxBytes": 10_000_000,
-                "optionalFields": ["includeSignedDocuments", "includeParticipantsInfo", "includeDocumentsInfo", "includeDetailedInfo"]}}));
-        let verification = handler.wait_for(1, SOON).remove(0);
-        assert_eq!((&*verification.method, verification.header("x-adobesign-clientid")), ("GET", ID));
-        assert_eq!(handler.count(), 1);
-
-        // Whoever doesn't show the intent isn't registered: neither a receiver that answers anything, nor one that knows
-        // another application. The old URL stays.
-        let before = tenant.admin.get("external-notifications").expect(200);
-        let deaf = systems::acrobat_sign(ID, |_, _| Echo::Nowhere);
-        let of_another = systems::acrobat_sign("123XXX456", |_, _| Echo::Body);
-        for other in [&deaf, &of_another] {
-            let error = tenant.admin.settings(json!({"push": {"url": other.url()}})).refused(422);
-            assert_eq!((&error["code"], &error["source"]["pointer"]), (&json!("verification_failed"), &json!("/data/attributes/push/url")));
-            assert_eq!(other.wait_for(1, SOON)[0].method, "GET");
-            assert_eq!(tenant.admin.get("external-notifications").expect(200), before);
+        // In seconds; the second number is that with all of the jitter. Signals retries nothing. Of Sertifi and
+        // ServiceOptimizer no schedule is known: theirs is ours.
+        for (profile, delay) in [
+            (json!("signals"), None),
+            (json!("acrobatSign"), Some((30, 30))),
+            (json!("socrateCloud"), Some((300, 300))),
+            (json!("sertifi"), Some((5, 6))),
+            (json!("serviceOptimizer"), Some((5, 6))),
+            (json!("standardWebhooks"), Some((5, 6))),
+            (Value::Null, Some((5, 6))),
+        ] {
+            let tenant = server.tenant("first delay");
+            set(&tenant, json!({"profile": profile, "push": {"url": receiver.url()}}));
+            let id = tenant.producer.post_event(&event("close"));
+            let row = until(&format!("the first attempt under {profile}"), SOON, || {
+                Some(delivery(&tenant, id)).filter(|row| row["lastProcessedAt"].is_string())
+            });
+            assert_eq!(row["counter"], 1, "{profile}: looked at too late: {row}");
+            let time = |name: &str| row[name].as_str().map(|text| text.parse::<DateTime<Utc>>().unwrap());
+            let between = time("nextAttemptAt").map(|next| (next - time("lastProcessedAt").unwrap()).num_milliseconds());
+            match (between, delay) {
+                (None, None) => assert_eq!(row["status"], "error", "{profile}"),
+                // The delay begins a moment after the attempt has ended: later on a busy machine.
+                (Some(between), Some((least, most))) => {
+                    let bounds = least * 1_000 - 10..=most * 1_000 + 15_000;
+                    assert!(bounds.contains(&between), "{profile}: {between} ms instead of {least} to {most} s");
+                }
+                _ => panic!("{profile}: {delay:?} s were expected: {row}"),
+            }
         }
-        // By the body is as good as by the header.
-        let by_body = systems::acrobat_sign(ID, |_, _| Echo::Body);
-        set(&tenant, json!({"push": {"url": by_body.url()}}));
-        set(&tenant, json!({"push": {"url": handler.url(), "retry": {"firstSeconds": 1}}}));
-
-        // Delivered if, and only if, the id comes back.
-        tenant.producer.post_event(&event("AGREEMENT_CREATED"));
-        tenant.wait_for_state(1, "delivered");
-        tenant.producer.post_event(&event("AGREEMENT_WORKFLOW_COMPLETED"));
-        tenant.wait_for_state(2, "delivered");
-        assert_eq!(column(&tenant, 1, "error"), [json!("rejected"), Value::Null]);
-        assert_eq!(column(&tenant, 1, "responseStatus"), [200, 200]);
-        assert_eq!(column(&tenant, 1, "reason"), ["first", "retry"]);
-        assert_eq!(column(&tenant, 2, "error"), [Value::Null]);
-        assert_has(&delivery(&tenant, 1), &json!({"status": "complete", "retries": 1, "counter": 2, "synchronized": true}));
-        let sent = pushes(&handler);
-        assert_eq!(sent.len(), 3);
-        assert!(sent.iter().all(|push| push.header("x-adobesign-clientid") == ID));
-        assert_eq!(sent[0].header("webhook-id"), sent[1].header("webhook-id"), "the id to tell duplicates by");
-        // Delivered isn't dismissed here: that is Signals' way.
-        assert_eq!(tenant.consumer.ids(""), [2, 1]);
-
-        // To resume needs the intent too; until then everything waits, and nothing is lost.
-        set(&tenant, json!({"push": {"enabled": false}}));
-        tenant.producer.post_event(&event("AGREEMENT_RECALLED"));
-        willing.store(false, Ordering::SeqCst);
-        let error = tenant.admin.settings(json!({"push": {"enabled": true}})).refused(422);
-        assert_eq!(error["code"], "verification_failed");
-        assert_eq!(in_force(&tenant)["push"]["enabled"], false);
-        assert_eq!(tenant.push_status(3)["state"], "paused");
-        assert_eq!(delivery(&tenant, 3)["status"], "paused");
-        willing.store(true, Ordering::SeqCst);
-        set(&tenant, json!({"push": {"enabled": true}}));
-        tenant.wait_for_state(3, "delivered");
     }
 
-    fn acrobat_sign_drops_optional_fields_in_their_order_from_what_is_too_large(db) {
-        const ID: &str = "UB7E5BXCXY";
+    fn content_type_and_user_agent_are_those_that_are_set(db) {
         let server = Server::start(&db);
-        let tenant = server.tenant("acrobat sign, large");
-        let handler = systems::acrobat_sign(ID, |_, _| Echo::Header);
-        set(&tenant, json!({"profile": "acrobatSign", "push": {"clientId": ID, "url": handler.url()}, "payload": {"maxBytes": 2000}}));
-        let agreement = |documents: usize, participants: usize, comment: usize| json!({"data": {"type": "notification", "attributes": {
-            "type": "AGREEMENT_WORKFLOW_COMPLETED", "comment": "c".repeat(comment),
-            "data": {"id": "CBJ", "name": "Contract", "includeDetailedInfo": "detail", "includeParticipantsInfo": "p".repeat(participants),
-                "includeSignedDocuments": "d".repeat(documents), "includeDocumentsInfo": "documents"}}}});
-        let push_of = |id: u64| {
-            let all = handler.wait_until("its push", SOON, |requests| requests.iter().any(|request| request.header("tidings-sequence") == id.to_string()));
-            all.into_iter().find(|request| request.header("tidings-sequence") == id.to_string()).unwrap()
-        };
-        let trimmed = |id: u64| push_of(id).json()["meta"]["conditionalParametersTrimmed"].clone();
-
-        tenant.producer.post_event(&agreement(10, 10, 1));
-        tenant.wait_for_state(1, "delivered");
-        assert!(push_of(1).json().get("meta").is_none(), "nothing was dropped from the small one");
-        tenant.producer.post_event(&agreement(3000, 10, 1));
-        tenant.wait_for_state(2, "delivered");
-        assert_eq!(trimmed(2), json!(["includeSignedDocuments"]));
-        let mut expected = agreement(3000, 10, 1)["data"]["attributes"]["data"].clone();
-        expected.as_object_mut().unwrap().remove("includeSignedDocuments");
-        assert_eq!(push_of(2).json()["data"]["attributes"]["data"], expected);
-        assert!(push_of(2).body.len() <= 2000);
-        tenant.producer.post_event(&agreement(10, 3000, 1));
-        tenant.wait_for_state(3, "delivered");
-        assert_eq!(trimmed(3), json!(["includeSignedDocuments", "includeParticipantsInfo"]));
-        // What is pulled is whole.
-        let pulled = tenant.consumer.get("notifications/3").expect(200);
-        assert_eq!(pulled["data"]["attributes"]["data"], agreement(10, 3000, 1)["data"]["attributes"]["data"]);
-
-        // Without all of them it is still too large: never sent, told, and pulled all the same.
-        tenant.producer.post_event(&agreement(10, 10, 3000));
-        tenant.wait_for_state(4, "failed");
-        assert_has(&delivery(&tenant, 4), &json!({"status": "error", "errorMessage": "too_large", "responseStatus": null, "synchronized": false}));
-        assert!(pushes(&handler).iter().all(|push| push.header("tidings-sequence") != "4"));
-        assert_eq!(tenant.consumer.ids("filter[push]=failed"), [4]);
-        // With room for it, it is pushed again.
-        set(&tenant, json!({"payload": {"maxBytes": null}}));
-        repush(&tenant, 4);
-        tenant.wait_for_state(4, "delivered");
-    }
-
-    fn socrate_cloud_logs_the_change_and_the_answer_and_can_send_it_again(db) {
-        let server = Server::start(&db);
-        let tenant = server.tenant("socrate cloud");
-        let down = Arc::new(AtomicBool::new(false));
-        let is_down = down.clone();
-        // The very first fails, and later as long as the third party is down.
-        let third_party = systems::socrate_cloud(move |nth| nth == 0 || is_down.load(Ordering::SeqCst));
-        let now = set(&tenant, json!({"profile": "socrateCloud", "push": {"url": third_party.url()},
-            "selection": {"columns": ["C_Order.DocStatus"], "condition": "data.grandTotal > 100.0"}}));
-        // One attempt at once, then 20 more, every five minutes.
-        assert_has(&now["push"], &json!({"retry": {"kind": "fixed", "everySeconds": 300, "attempts": 21}, "acknowledgement": {"kind": "status"}}));
-        let now = set(&tenant, json!({"push": {"retry": {"everySeconds": 1}}}));
-        assert_eq!(now["push"]["retry"], json!({"kind": "fixed", "everySeconds": 1, "attempts": 21, "jitter": 0.0}));
-        let order = |columns: &[&str], total: f64| json!({"data": {"type": "notification",
-            "attributes": {"type": "C_Order", "data": {"grandTotal": total},
-                "change": {"table": "C_Order", "type": "update", "columns": columns, "recordId": "1000042"}},
-            "relationships": {"createdBy": {"data": {"type": "user", "id": "1000007"}}}}});
-
-        // Only if a trigger column changed, and only if the logic says so.
-        let reason = |event: Value| tenant.producer.post("notifications", &event).expect(200)["meta"]["reason"].clone();
-        assert_eq!(reason(order(&["Description"], 500.0)), "columnsNotChanged");
-        assert_eq!(reason(order(&["DocStatus"], 50.0)), "conditionNotMet");
-        assert_eq!(tenant.consumer.count(), 0);
-
-        tenant.producer.post_event(&order(&["Description", "DocStatus"], 500.0));
-        tenant.wait_for_state(1, "delivered");
-        let row = delivery(&tenant, 1);
-        assert_has(&row, &json!({"table": "C_Order", "changeType": "update", "recordId": "1000042", "createdBy": "1000007",
-            "responseText": "Ok", "responseStatus": 200, "synchronized": true, "counter": 2, "active": false, "status": "complete"}));
-        assert_eq!(row["content"]["data"]["attributes"]["data"], json!({"grandTotal": 500.0}), "the content as published");
-        let log = attempts(&tenant, 1);
-        assert_eq!((&log[0]["error"], &log[0]["responseStatus"], log.len()), (&json!("status"), &json!(500), 2));
-        let expected: String = systems::long_story().chars().take(1000).collect();
-        assert_eq!(log[0]["responseText"], expected, "the first 1,000 characters, not bytes");
-
-        // Down for longer than there are attempts: the row is inactive, and there to be pulled or sent again.
-        set(&tenant, json!({"push": {"retry": {"attempts": 3}}}));
-        down.store(true, Ordering::SeqCst);
-        tenant.producer.post_event(&order(&["DocStatus"], 101.0));
-        tenant.wait_for_state(2, "failed");
-        let row = delivery(&tenant, 2);
-        assert_has(&row, &json!({"synchronized": false, "counter": 3, "active": false, "status": "error", "errorMessage": "status", "responseStatus": 500}));
-        assert_eq!(row["responseText"].as_str().unwrap().chars().count(), 1000);
-        assert_eq!(column(&tenant, 2, "reason"), ["first", "retry", "retry"]);
-        assert_eq!(tenant.consumer.ids("filter[push]=failed"), [2]);
-        down.store(false, Ordering::SeqCst);
-        repush(&tenant, 2);
-        tenant.wait_for_state(2, "delivered");
-        assert_has(&delivery(&tenant, 2), &json!({"synchronized": true, "counter": 4, "active": false, "status": "complete", "errorMessage": null, "responseText": "Ok"}));
-    }
-
-    fn sertifi_has_its_queue_its_field_selection_and_its_repush(db) {
-        let server = Server::start(&db);
-        let tenant = server.tenant("sertifi");
-        let listener = systems::sertifi("api", "pass:wörd");
-        let now = set(&tenant, json!({"profile": "sertifi", "push": {"url": listener.url(),
-            "authentication": {"kind": "basic", "username": "api", "password": "mistyped"}, "retry": every_second(2)},
-            "payload": {"fields": {"AgreementSigned": ["documentId", "signedBy"]}},
-            "selection": {"types": ["AgreementSigned", "AgreementCompleted", "PaymentCloned"]}}));
-        assert_eq!(now["push"]["authentication"], json!({"kind": "basic", "username": "api"}));
-        let signed = json!({"data": {"type": "notification", "attributes": {"type": "AgreementSigned", "createdAt": "2026-01-02T03:04:05.006Z",
-            "comment": "not subscribed", "data": {"documentId": "d-1", "signedBy": "B", "price": 12}}}});
-
-        // Refused for its password until there are no attempts left: Error in the queue.
-        tenant.producer.post_event(&signed);
-        tenant.wait_for_state(1, "failed");
-        let row = delivery(&tenant, 1);
-        assert_has(&row, &json!({"endpointType": "http", "eventType": "AgreementSigned", "eventTime": "2026-01-02T03:04:05.006Z", "status": "error",
-            "retries": 1, "errorMessage": "status", "responseStatus": 401, "nextAttemptAt": null}));
-        assert!(row["lastProcessedAt"].is_string(), "{row}");
-        assert!(row["responseText"].as_str().unwrap().contains("Unknown user name"), "{row}");
-
-        // Only the fields that are in use were sent.
-        let fields = |request: &Request| request.json()["data"]["attributes"].clone();
-        let first = listener.requests().remove(0);
-        assert_eq!(fields(&first), json!({"id": "1", "type": "AgreementSigned", "createdAt": "2026-01-02T03:04:05.006Z",
-            "isDismissed": false, "isRead": false, "isFlagged": false, "data": {"documentId": "d-1", "signedBy": "B"}}));
-
-        // With the right password the next go through, those too that the listener has never heard of.
-        set(&tenant, json!({"push": {"authentication": {"password": "pass:wörd"}}}));
-        tenant.producer.post_event(&event("AgreementCompleted"));
-        tenant.producer.post_event(&event("PaymentCloned"));
-        tenant.wait_for_state(2, "delivered");
-        tenant.wait_for_state(3, "delivered");
-        assert!(delivery(&tenant, 3)["responseText"].as_str().unwrap().contains(r#""Handled":false"#));
-
-        // The queue is filtered by any of its columns.
-        assert_eq!(queue(&tenant, "filter[status]=error"), [1]);
-        assert_eq!(queue(&tenant, "filter[status]=complete&sort=id"), [2, 3]);
-        for filter in ["id]=1", "eventType]=AgreementSigned", "retries]=1", "errorMessage]=status", "responseStatus]=401",
-            "eventTime][lt]=2026-01-02T03:04:06Z", "status]=error"] {
-            assert_eq!(queue(&tenant, &format!("filter[{filter}")), [1], "{filter}");
+        let tenant = server.tenant("headers");
+        let receiver = Receiver::accepting();
+        set(&tenant, json!({"push": {"url": receiver.url()}}));
+        let ours = concat!("Tidings/", env!("CARGO_PKG_VERSION"));
+        for (count, (push, content_type, user_agent)) in [
+            (json!({}), "application/json", ours),
+            (json!({"contentType": "application/vnd.api+json"}), "application/vnd.api+json", ours),
+            (json!({"userAgent": "DataNotifier"}), "application/vnd.api+json", "DataNotifier"),
+            (json!({"contentType": null, "userAgent": null}), "application/json", ours),
+        ].into_iter().enumerate() {
+            set(&tenant, json!({"push": push}));
+            tenant.producer.post_event(&event("close"));
+            let request = receiver.wait_for(count + 1, SOON).remove(count);
+            assert_eq!((request.header("content-type"), request.header("user-agent")), (content_type, user_agent), "{push}");
         }
-        assert_eq!(queue(&tenant, "filter[endpointType]=http&sort=-id"), [3, 2, 1]);
-        assert_eq!(queue(&tenant, "filter[lastProcessedAt][ge]=2026-01-01T00:00:00Z&sort=id"), [1, 2, 3]);
-
-        // Select it, and click "Re-push".
-        repush(&tenant, 1);
-        tenant.wait_for_state(1, "delivered");
-        assert_has(&delivery(&tenant, 1), &json!({"status": "complete", "retries": 2, "errorMessage": null, "responseStatus": 200}));
-        assert!(queue(&tenant, "filter[status]=error").is_empty());
-        assert_eq!(tenant.consumer.ids(""), [3, 2, 1]);
-    }
-
-    fn service_optimizer_takes_thin_documents_and_says_so_in_an_envelope(db) {
-        const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJzbyJ9.c2ln";
-        let server = Server::start(&db);
-        let tenant = server.tenant("service optimizer");
-        // The first notification is answered in every odd way before it is taken; the second is taken with the code as a
-        // number; the third never.
-        let notified = systems::service_optimizer(TOKEN, |nth| match nth {
-            0 | 5.. => Envelope::Unsuccessful,
-            1 => Envelope::Contradictory,
-            2 => Envelope::Garbage,
-            3 => Envelope::CodeAsString,
-            4 => Envelope::CodeAsNumber,
-        });
-        let now = set(&tenant, json!({"profile": "serviceOptimizer", "push": {"url": notified.url(),
-            "authentication": {"kind": "authorization", "value": TOKEN}, "retry": every_second(4)},
-            "retention": {"undeliveredDays": 7}, "selection": {"units": {"FRU7": {"jobStatus": false}}}}));
-        assert_has(&now, &json!({"push": {"userAgent": "DataNotifier", "contentType": "application/json", "authentication": {"kind": "authorization"},
-            "acknowledgement": {"kind": "successEnvelope"}}, "payload": {"detail": "thin"}}));
-        let job = |unit: &str| json!({"data": {"type": "notification",
-            "attributes": {"type": "jobStatus", "comment": "not in a thin document", "unit": unit, "data": {"workStatus": "5"}},
-            "relationships": {"entity": {"data": {"type": "entity", "id": "job:1"}}}},
-            "included": [{"type": "entity", "id": "job:1", "attributes": {"name": "a job"}}]});
-        let switched_off = tenant.producer.post("notifications", &job("FRU7")).expect(200);
-        assert_eq!(switched_off["meta"]["reason"], "switchedOffForUnit");
-
-        tenant.producer.post_event(&job("FRU8"));
-        tenant.wait_for_state(1, "delivered");
-        tenant.producer.post_event(&job("FRU8"));
-        assert_eq!(tenant.wait_for_state(2, "delivered")["attempts"], 1, "the code may be a number");
-        assert_eq!(column(&tenant, 1, "error"), [json!("rejected"), json!("rejected"), json!("rejected"), Value::Null]);
-        assert_eq!(column(&tenant, 1, "responseStatus"), [200, 200, 200, 200]);
-        let texts = column(&tenant, 1, "responseText");
-        assert!(texts[0].as_str().unwrap().contains("no such job"), "{texts:?}");
-        assert_has(&delivery(&tenant, 1), &json!({"status": "complete", "retries": 3, "counter": 4, "synchronized": true, "errorMessage": null}));
-
-        // Who and what, and nothing else: the rest is pulled.
-        let request = notified.requests().remove(0);
-        assert_eq!((request.header("user-agent"), request.header("authorization")), ("DataNotifier", TOKEN));
-        let pushed = request.json();
-        let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
-        assert_eq!(names(&pushed["data"]["attributes"]), ["createdAt", "id", "isDismissed", "isFlagged", "isRead", "type"]);
-        assert_eq!(pushed["data"]["relationships"]["entity"]["data"], json!({"type": "entity", "id": "job:1"}));
-        assert!(pushed["included"].as_array().is_none_or(Vec::is_empty), "{pushed}");
-        let pulled = tenant.consumer.get("notifications/1").expect(200);
-        assert_eq!(pulled["data"]["attributes"]["data"], json!({"workStatus": "5"}));
-        assert_eq!(pulled["included"][0]["attributes"]["name"], "a job");
-
-        // Refused to the end: kept, and pulled.
-        tenant.producer.post_event(&job("FRU8"));
-        tenant.wait_for_state(3, "failed");
-        assert_has(&delivery(&tenant, 3), &json!({"status": "error", "errorMessage": "rejected", "responseStatus": 200, "counter": 4, "active": false}));
-        assert_eq!(queue(&tenant, "filter[errorMessage]=rejected"), [3]);
-        assert_eq!(tenant.consumer.ids("filter[push]=failed"), [3]);
-    }
-
-    fn standard_webhooks_signs_each_attempt_anew_and_with_both_secrets_while_they_change(db) {
-        let server = Server::start(&db);
-        let tenant = server.tenant("standard webhooks");
-        let receiver = Receiver::start(|_, nth| Reply::Status([500, 302, 200][nth.min(2)]));
-        let now = set(&tenant, json!({"profile": "standardWebhooks", "push": {"url": receiver.url()}}));
-        // Ten attempts: at once, then after 5 s, 5 min, 30 min, 2 h, 5 h, 10 h, 14 h, 20 h and 24 h.
-        assert_has(&now["push"], &json!({"retry": {"kind": "list", "delaysSeconds": [5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]},
-            "acknowledgement": {"kind": "status"}}));
-        let timeout = now["push"]["timeoutSeconds"].as_u64().unwrap();
-        assert!((15..=30).contains(&timeout), "15 to 30 seconds are recommended, not {timeout}");
-        set(&tenant, json!({"push": {"retry": {"delaysSeconds": [2, 1], "jitter": 0}}}));
-        tenant.producer.post_event(&event("close"));
-        tenant.wait_for_state(1, "delivered");
-        let sent = receiver.requests();
-        assert_eq!(sent.len(), 3);
-        for request in &sent {
-            assert!(request.is_signed_with(&tenant.signing_secret), "the signature is right");
-            assert_eq!(request.header("webhook-id"), sent[0].header("webhook-id"));
-        }
-        let stamps: Vec<u64> = sent.iter().map(|request| request.header("webhook-timestamp").parse().unwrap()).collect();
-        assert!(stamps[1] > stamps[0], "the timestamp is that of the attempt: {stamps:?}");
-        assert_eq!(column(&tenant, 1, "error"), [json!("status"), json!("status"), Value::Null]);
-        assert_eq!(column(&tenant, 1, "responseStatus"), [500, 302, 200]);
-
-        // Rotated: for a day a receiver with either secret is served.
-        let new = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";
-        let document = tenant.admin.settings(json!({"push": {"signing": {"secret": new}}})).expect(200);
-        assert_eq!(document["data"]["attributes"]["push"]["signing"], json!({"overlapSeconds": 86_400}), "never read back");
-        assert!(document["data"]["meta"]["push"]["previousSecretUntil"].is_string(), "{document}");
-        tenant.producer.post_event(&event("close"));
-        let request = receiver.wait_for(4, SOON).remove(3);
-        assert_eq!(request.header("webhook-signature").split(' ').count(), 2);
-        assert!(request.is_signed_with(new), "the signature is right");
-        assert!(request.is_signed_with(&tenant.signing_secret), "the signature is right");
     }
 
     fn a_profile_changes_how_a_system_behaves_and_not_who_the_receiver_is(db) {

@@ -38,6 +38,8 @@ on_both! {
         assert_eq!(request.path, "/hook");
         assert_eq!(request.header("content-type"), "application/json");
         assert_eq!(request.header("x-hook"), "s3cret value");
+        assert_eq!(request.header("tidings-tenant"), tenant.id);
+        assert_eq!(tenant.consumer.get("notifications").header("tidings-tenant"), tenant.id);
         assert_eq!(request.header("tidings-sequence"), "1");
         assert_eq!(request.header("tidings-attempt"), "1");
         assert!(!request.header("webhook-id").is_empty());

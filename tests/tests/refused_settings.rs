@@ -40,6 +40,17 @@ on_both! {
             let error = tenant.admin.patch("external-notifications", &body).refused(status);
             assert_eq!(error["source"]["pointer"], pointer, "{body}");
         }
+        for (attributes, pointer) in [
+            (r#"{"payload":{"fields":{"close":["data"],"sign":[],"close":["comment"]}}}"#, "/payload/fields/close"),
+            (r#"{"selection":{"units":{"a/b":{"print":true},"a/b":null}}}"#, "/selection/units/a~1b"),
+            (r#"{"selection":{"units":{"u":{"print":true,"print":false}}}}"#, "/selection/units/u/print"),
+            (r#"{"retention":{"days":3,"days":4}}"#, "/retention/days"),
+        ] {
+            let body = format!(r#"{{"data":{{"type":"externalNotifications","attributes":{attributes}}}}}"#);
+            let error = tenant.admin.send("PATCH", "external-notifications", &[], Some(body.as_bytes())).refused(422);
+            assert_eq!(error["source"]["pointer"], format!("/data/attributes{pointer}"), "{body}: {error}");
+            assert!(error["detail"].as_str().is_some_and(|text| text.contains("twice")), "{error}");
+        }
         assert_eq!(tenant.admin.get("external-notifications").expect(200), before);
         // What can't be read back is the same, too: token and signing secret.
         tenant.producer.post_event(&event("close"));
@@ -63,6 +74,13 @@ fn values() -> Vec<(&'static str, Value, &'static str)> {
         ("/push/url", json!("no url"), ""),
         ("/push/url", json!("ftp://example.com/"), "http"),
         ("/push/url", json!("https://user:secret@example.com/"), ""),
+        ("/push/url", json!("https://example.com:0/"), "port 0"),
+        ("/push/url", json!("https://example..com/"), "1 to 63"),
+        ("/push/url", json!(format!("https://{}.com/", "a".repeat(64))), "1 to 63"),
+        ("/push/url", json!("https://-example.com/"), "hyphen"),
+        ("/push/url", json!(format!("https://{}com/", "a.".repeat(127))), "253"),
+        ("/alerts/url", json!("https://example-.com/"), "hyphen"),
+        ("/alerts/url", json!("http://1.2.3.4:0/"), "port 0"),
         ("/push/userAgent", json!("a\nb"), "ASCII"),
         ("/push/userAgent", json!("u".repeat(256)), "255"),
         ("/push/contentType", json!("text/xml"), "application/json"),
@@ -103,6 +121,7 @@ fn values() -> Vec<(&'static str, Value, &'static str)> {
         ("/selection/condition", json!("data.amount >"), ""),
         ("/selection/condition", json!("amount > 1"), "amount"),
         ("/selection/condition", json!("c".repeat(4097)), "4096"),
+        ("/selection/condition", json!(r"comment == '\ud800'"), "stands for no character"),
         ("/selection/scope/userId", json!("u"), "user"),
         ("/selection/units/u/url!", json!(true), "types"),
         ("/retention/days", json!(0), "1 and 36500"),

@@ -15,8 +15,12 @@ use tidings_server::telemetry::Metrics;
 use tidings_tests::{Database, on_both};
 use tokio::sync::mpsc::UnboundedReceiver;
 
+#[path = "store/claims.rs"]
+mod claims;
 #[path = "store/leases.rs"]
 mod leases;
+#[path = "store/outage.rs"]
+mod outage;
 #[path = "store/upgrade.rs"]
 mod upgrade;
 

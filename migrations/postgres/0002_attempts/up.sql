@@ -9,6 +9,10 @@ ALTER TABLE states ADD COLUMN attempts_before INTEGER NOT NULL DEFAULT 0;
 -- sequence ever comes near a time, so it is always due.
 UPDATE states SET due_at = sequence WHERE push_state = 1 AND due_at <= (extract(epoch FROM clock_timestamp()) * 1000000)::bigint;
 
+-- What is put off, by sequence: of those that are due again the oldest is tried first, however many there are.
+CREATE INDEX states_put_off ON states (tenant_id, sequence)
+    WHERE push_state = 1 AND due_at <> sequence AND due_at < 9223372036854775807;
+
 -- Every attempt that was made, until its notification expires.
 CREATE TABLE attempts (
     tenant_id BIGINT NOT NULL,

@@ -45,10 +45,10 @@ fn state(entry: &TenantEntry) -> PushHealthState {
 fn summary(kind: AlertKind) -> &'static str {
     match kind {
         AlertKind::Failing => "a push failed, the first one since the last success",
-        AlertKind::Retries50 => "a notification has used half of its attempts",
-        AlertKind::Retries70 => "a notification has used 70 % of its attempts",
-        AlertKind::Retries90 => "a notification has used 90 % of its attempts",
-        AlertKind::Retries100 => "a notification has used all its attempts and was given up",
+        AlertKind::Retries50 => "a notification has used half of its retries",
+        AlertKind::Retries70 => "a notification has used 70 % of its retries",
+        AlertKind::Retries90 => "a notification has used 90 % of its retries",
+        AlertKind::Retries100 => "a notification has used all its retries and was given up",
         AlertKind::Recovered => "pushes are accepted again",
         AlertKind::Disabled => "the push was disabled for want of success",
         AlertKind::Paused => "the push was paused because the receiver is gone",
@@ -66,7 +66,7 @@ fn advice(kind: AlertKind) -> &'static str {
         }
         AlertKind::Retries50 | AlertKind::Retries70 | AlertKind::Retries90 => {
             "Look at the receiver, and at the attempts of the notification (GET /deliveries/{id}/attempts), before its \
-             attempts are used up."
+             retries are used up."
         }
         AlertKind::Retries100 => {
             "Mend the receiver, and push again what was given up (POST /jobs with the action repush), or pull it."

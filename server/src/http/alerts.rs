@@ -3,12 +3,12 @@
 use actix_web::{HttpResponse, post, web};
 use tidings_api::alert::{AlertTestDocument, AlertTestResource};
 use tidings_api::delivery::TestDocument;
-use tidings_api::error::ErrorCode;
 
 use super::auth::Admin;
 use super::body::TestBody;
 use super::error::Error;
 use super::query::NoParameters;
+use super::test::permit;
 use super::{State, json};
 use crate::push::attempt::Attempts;
 
@@ -36,12 +36,9 @@ pub(super) async fn post_external_notifications_alerts_test(
     let alerts = &entry.settings.alerts;
     if alerts.email.is_none() && alerts.url.is_none() {
         let detail = "neither alerts.email nor alerts.url is set: there is nobody to tell";
-        return Err(Error::new(ErrorCode::InvalidValue, detail));
+        return Err(Error::value("", detail));
     }
-    let Some(_permit) = attempts.permits.take(caller.0) else {
-        let detail = "too many tests and verifications of this tenant are under way; try again in a moment";
-        return Err(Error::new(ErrorCode::TooManyVerifications, detail));
-    };
+    let _permit = permit(&attempts, caller.0)?;
     let (id, attributes) = state.alerts.test(&attempts.sender, &entry).await;
     json(&AlertTestDocument { data: AlertTestResource { r#type: "alertTest".to_owned(), id, attributes } })
 }

@@ -8,6 +8,7 @@ use actix_web::dev::{Payload, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, ResponseError as _, web};
+use tidings_api::TENANT_HEADER;
 use tidings_api::error::ErrorCode;
 use tidings_api::tenant::Role;
 
@@ -37,7 +38,12 @@ pub(super) async fn guard<B: MessageBody + 'static>(
     let mut response = match admitted {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
-            next.call(request).await?.map_into_left_body()
+            let tenant = tenant_header(&state, caller).await;
+            let mut response = next.call(request).await?.map_into_left_body();
+            if let Some((name, value)) = tenant {
+                response.headers_mut().insert(name, value);
+            }
+            response
         }
         Err(error) => {
             body::drain(request.take_payload()).await;
@@ -48,6 +54,15 @@ pub(super) async fn guard<B: MessageBody + 'static>(
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// `tidings-tenant`: who keeps answers of several tenants can tell them apart, and a key that was mixed up is noticed.
+async fn tenant_header(state: &State, caller: Caller) -> Option<(header::HeaderName, HeaderValue)> {
+    let Caller::Tenant(principal) = caller else { return None };
+    // If it can't be read, the request itself says why.
+    let entry = state.directory.tenant(principal.tenant).await.ok()??;
+    let value = HeaderValue::from_str(&entry.tenant.public_id).ok()?;
+    Some((header::HeaderName::from_static(TENANT_HEADER), value))
 }
 
 async fn identify(state: &State, headers: &HeaderMap) -> Result<Caller, Error> {

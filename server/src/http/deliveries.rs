@@ -7,12 +7,13 @@ use tidings_api::delivery::{
     DeliveryResource, DeliveryStatus,
 };
 use tidings_api::event_type::EventType;
-use tidings_api::jsonapi::{PageLinks, RawObject, SelfLink, Sequence};
+use tidings_api::jsonapi::{RawObject, SelfLink, Sequence};
 
 use super::auth::Admin;
 use super::error::Error;
 use super::list::read_time;
 use super::notifications::sequence;
+use super::paging::Pages;
 use super::query::{NoParameters, Parameters};
 use super::test::attributes;
 use super::{State, base, json, time};
@@ -24,97 +25,66 @@ use crate::store::queue::{DeliveryFilter, DeliveryOrder, DeliveryQuery, Delivery
 
 /// The one kind of receiver.
 const HTTP: &str = "http";
-const BEFORE: &str = "page[before]";
-const AFTER: &str = "page[after]";
+/// The order of the list where none is asked for.
+const BY_DEFAULT: &str = "-id";
+/// The columns by which the list can be filtered and ordered.
+const COLUMNS: [&str; 10] = [
+    "id",
+    "endpointType",
+    "eventType",
+    "eventTime",
+    "lastProcessedAt",
+    "status",
+    "retries",
+    "errorMessage",
+    "responseStatus",
+    "nextAttemptAt",
+];
 
 /// What a request for the list asks for.
-struct List {
-    query: DeliveryQuery,
-    size: usize,
-    /// The parameters that every link carries.
-    carried: Vec<(String, String)>,
+fn query(pages: &Pages, mut parameters: Parameters, push_is_active: bool) -> Result<DeliveryQuery, Error> {
+    let filter = filter(&mut parameters, push_is_active)?;
+    let sort = parameters.take("sort").unwrap_or_else(|| BY_DEFAULT.to_owned());
+    parameters.finish()?;
+    let (name, descending) = sort.strip_prefix('-').map_or((sort.as_str(), false), |name| (name, true));
+    let order = match name {
+        "id" | "endpointType" => DeliveryOrder::Id,
+        "eventType" => DeliveryOrder::EventType,
+        "eventTime" => DeliveryOrder::EventTime,
+        "lastProcessedAt" => DeliveryOrder::LastProcessedAt,
+        "status" => DeliveryOrder::Status,
+        "retries" => DeliveryOrder::Retries,
+        "errorMessage" => DeliveryOrder::ErrorMessage,
+        "responseStatus" => DeliveryOrder::ResponseStatus,
+        "nextAttemptAt" => DeliveryOrder::NextAttemptAt,
+        _ => {
+            let detail = format!("{sort:?} is no column of a delivery; put `-` before one for descending");
+            return Err(Error::parameter("sort", detail));
+        }
+    };
+    Ok(DeliveryQuery {
+        filter,
+        order,
+        descending,
+        from: pages.place(|cursor| place(cursor, order))?,
+        backwards: pages.is_backwards(),
+        limit: pages.limit(),
+        up_to: i64::MAX,
+        push_is_active,
+    })
 }
 
-impl List {
-    /// Reads a query string.
-    ///
-    /// # Errors
-    /// 400 with the parameter that can't be used.
-    fn parse(query: &str, push_is_active: bool) -> Result<List, Error> {
-        let mut parameters = Parameters::parse(query)?;
-        let pairs = parameters.pairs().iter();
-        let carried = pairs.filter(|(name, _)| name != BEFORE && name != AFTER).cloned().collect();
-        let filter = filter(&mut parameters, push_is_active)?;
-        let sort = parameters.take("sort").unwrap_or_else(|| "-id".to_owned());
-        let (name, descending) = sort.strip_prefix('-').map_or((sort.as_str(), false), |name| (name, true));
-        let order = match name {
-            "id" | "endpointType" => DeliveryOrder::Id,
-            "eventType" => DeliveryOrder::EventType,
-            "eventTime" => DeliveryOrder::EventTime,
-            "lastProcessedAt" => DeliveryOrder::LastProcessedAt,
-            "status" => DeliveryOrder::Status,
-            "retries" => DeliveryOrder::Retries,
-            "errorMessage" => DeliveryOrder::ErrorMessage,
-            "responseStatus" => DeliveryOrder::ResponseStatus,
-            "nextAttemptAt" => DeliveryOrder::NextAttemptAt,
-            _ => {
-                let detail =
-                    format!("{sort:?} is no column of a delivery; put `-` before one for descending");
-                return Err(Error::parameter("sort", detail));
-            }
-        };
-        let size = parameters.number("page[size]", 1, 1000)?.unwrap_or(100);
-        let size = usize::try_from(size).unwrap_or(1000);
-        let (after, before) = (parameters.take(AFTER), parameters.take(BEFORE));
-        parameters.finish()?;
-        let (name, cursor) = match (after, before) {
-            (Some(_), Some(_)) => {
-                return Err(Error::parameter(BEFORE, "page[after] and page[before] exclude each other"));
-            }
-            (Some(after), None) => (AFTER, Some(after)),
-            (None, before) => (BEFORE, before),
-        };
-        let unknown =
-            || Error::parameter(name, "it is no cursor of a list in this order; take it from a link");
-        let backwards = name == BEFORE && cursor.is_some();
-        let from = cursor.map(|cursor| place(&cursor, order).ok_or_else(unknown)).transpose()?;
-        // One more than is shown tells whether there is another page.
-        let query =
-            DeliveryQuery { filter, order, descending, from, backwards, limit: size + 1, push_is_active };
-        Ok(List { query, size, carried })
-    }
-
-    /// Puts what was found into the order of the list, and links it. `asked`: the query string as it came.
-    fn links(&self, url: &str, asked: &str, found: &mut Vec<(Place, DeliveryRow)>) -> PageLinks {
-        let more = found.len() > self.size;
-        found.truncate(self.size);
-        if self.query.backwards {
-            found.reverse();
-        }
-        let link = |moved: Option<(&str, &Place)>| {
-            let mut query = url::form_urlencoded::Serializer::new(String::new());
-            query.extend_pairs(&self.carried);
-            if let Some((name, place)) = moved {
-                query.append_pair(name, &cursor(place));
-            }
-            let query = query.finish();
-            if query.is_empty() { url.to_owned() } else { format!("{url}?{query}") }
-        };
-        // Whoever reads backwards came from a page behind, and whoever reads behind a cursor from one before.
-        let (prev, next) =
-            if self.query.backwards { (more, true) } else { (self.query.from.is_some(), more) };
-        let first = found.first().filter(|_| prev);
-        let last = found.last().filter(|_| next);
-        PageLinks {
-            this: if asked.is_empty() { url.to_owned() } else { format!("{url}?{asked}") },
-            first: link(None),
-            prev: first.map(|(place, _)| link(Some((BEFORE, place)))),
-            next: last.map(|(place, _)| link(Some((AFTER, place)))),
-        }
-    }
+/// Whether a parameter is one of the filters of this list.
+pub(super) fn is_filter(name: &str) -> bool {
+    let name = name.strip_prefix("filter[").and_then(|name| name.split_once(']'));
+    name.is_some_and(|(column, _)| COLUMNS.contains(&column))
 }
 
-fn filter(parameters: &mut Parameters, push_is_active: bool) -> Result<DeliveryFilter, Error> {
+/// The parameters that select deliveries.
+///
+/// # Errors
+/// 400 with the parameter that can't be used.
+pub(super) fn filter(parameters: &mut Parameters, push_is_active: bool) -> Result<DeliveryFilter, Error> {
     named(parameters, "endpointType", &[HTTP], |name| (name == HTTP).then_some(()))?;
     let event_types = parameters.list("filter[eventType]")?;
     if let Some(illegal) = event_types.iter().flatten().find(|name| name.parse::<EventType>().is_err()) {
@@ -134,6 +104,9 @@ fn filter(parameters: &mut Parameters, push_is_active: bool) -> Result<DeliveryF
         states.collect()
     });
     let names: Vec<&str> = AttemptError::ALL.iter().map(|error| error.as_str()).collect();
+    let next_attempt_at = span(parameters, "nextAttemptAt")?;
+    // While push isn't active no attempt is due at any time.
+    let states = if next_attempt_at.is_set() && !push_is_active { Some(Vec::new()) } else { states };
     Ok(DeliveryFilter {
         ids: numbers(parameters, "id", i64::MAX)?,
         event_types,
@@ -143,7 +116,7 @@ fn filter(parameters: &mut Parameters, push_is_active: bool) -> Result<DeliveryF
         response_statuses: numbers(parameters, "responseStatus", 999)?,
         event_time: span(parameters, "eventTime")?,
         last_processed_at: span(parameters, "lastProcessedAt")?,
-        next_attempt_at: span(parameters, "nextAttemptAt")?,
+        next_attempt_at,
     })
 }
 
@@ -287,11 +260,12 @@ pub(super) async fn list_deliveries(
 ) -> Result<HttpResponse, Error> {
     let (tenant, entry) = (caller.0, state.tenant(caller.0).await?);
     let asked = request.query_string();
-    let list = List::parse(asked, entry.push_is_active())?;
-    let query = list.query.clone();
+    let mut parameters = Parameters::parse(asked)?;
+    let pages = Pages::take(&mut parameters, BY_DEFAULT)?;
+    let query = query(&pages, parameters, entry.push_is_active())?;
     let mut found = state.store.list(move |conn| conn.delivery_page(tenant, &query)).await?;
     let base = base(&state, &request);
-    let links = list.links(&format!("{base}/deliveries"), asked, &mut found);
+    let links = pages.links(&format!("{base}/deliveries"), asked, &mut found, |(place, _)| cursor(place));
     let rows = found.into_iter();
     let data = rows.map(|(_, row)| resource(&base, row, entry.push_is_active())).collect();
     json(&DeliveryPage { links, data })

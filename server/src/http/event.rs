@@ -1,32 +1,29 @@
 //! From an event, as a producer posts it, to what is stored: checked, and its JSON put together for good.
 
-use std::collections::HashSet;
+mod pieces;
+
 use std::ops::Range;
 use std::sync::Arc;
 
 use actix_web::web;
 use chrono::Datelike as _;
 use tidings_api::error::ErrorCode;
-use tidings_api::event::{
-    Change, EventAttributes, EventData, EventRelationship, NotStoredReason, Originator,
-};
+use tidings_api::event::{Change, EventData, NotStoredReason, Originator};
 use tidings_api::event_type::EventType;
 use tidings_api::jsonapi::RawResource;
 
+use self::pieces::{array, check, extra, included_resources, linkage};
 use super::error::Error;
 use crate::directory::TenantEntry;
 use crate::rules::condition::Answer;
-use crate::rules::notification::{Content, Micros};
+use crate::rules::json;
+use crate::rules::notification::{Content, Micros, StoredNotification};
 use crate::rules::selection::{EventView, select};
-use crate::store::seam::{Append, Idempotency, ResourceKind, Tenant};
+use crate::store::error::StoreError;
+use crate::store::seam::{Append, Idempotency, Queries, ResourceKind, Tenant, TenantId};
 
 /// How often the settings are looked at again when they change while an event is stored.
 pub(super) const DECISIONS: usize = 5;
-const SHORT: usize = 255;
-const MAX_ID: usize = 1000;
-const MAX_COMMENT: usize = 100_000;
-const MAX_INCLUDED: usize = 1000;
-const MAX_COLUMNS: usize = 1000;
 
 /// An event that can be stored.
 pub(super) struct Event {
@@ -42,6 +39,16 @@ pub(super) struct Event {
     unit: Option<String>,
     /// Where its own data stands in what is stored.
     data: Option<Range<usize>>,
+}
+
+/// What is stored under the key of an event.
+pub(super) enum Before {
+    /// Nothing, or nothing any more.
+    Nothing,
+    /// The same event.
+    Same(StoredNotification),
+    /// Another one.
+    Another,
 }
 
 impl Event {
@@ -118,6 +125,44 @@ impl Event {
         }
     }
 
+    /// Whether this is the event that was stored before, however it was written and whichever way it came.
+    fn is(&self, stored: &Content) -> bool {
+        let Content { event_type, created_at, received_at, comment, extra, entity, created_by, included } =
+            &*self.content;
+        // What came without a time has that of its receipt.
+        let time = match created_at == received_at {
+            true => stored.created_at == stored.received_at,
+            false => *created_at == stored.created_at,
+        };
+        let object = |members: &str| format!("{{{members}}}");
+        time && *event_type == stored.event_type
+            && *comment == stored.comment
+            && *entity == stored.entity
+            && *created_by == stored.created_by
+            && json::same(&object(extra), &object(&stored.extra))
+            && json::same(included, &stored.included)
+    }
+
+    /// What is stored under the event's key already.
+    ///
+    /// # Errors
+    /// Those of the store.
+    pub(super) fn before(
+        &self,
+        conn: &mut dyn Queries,
+        tenant: TenantId,
+        key: &Idempotency,
+    ) -> Result<Before, StoreError> {
+        let Some((sequence, body)) = conn.idempotency_find(tenant, &key.key)? else {
+            return Ok(Before::Nothing);
+        };
+        Ok(match conn.notification_get(tenant, sequence)? {
+            Some(stored) if body[..] == key.body[..] || self.is(&stored.content) => Before::Same(stored),
+            Some(_) => Before::Another,
+            None => Before::Nothing,
+        })
+    }
+
     /// Whether the tenant's settings select it; if not, why. Not for a thread that others wait for: with a condition it can
     /// take long.
     ///
@@ -170,139 +215,6 @@ impl Event {
             fifo,
         }
     }
-}
-
-/// A text of at most so many characters.
-fn bounded(text: &str, most: usize, pointer: &str) -> Result<(), Error> {
-    // No text has more characters than bytes.
-    if text.len() <= most || text.chars().count() <= most {
-        return Ok(());
-    }
-    Err(Error::value(pointer, format!("at most {most} characters are expected")))
-}
-
-/// An id: counted in bytes, because it is kept in an index, whose entries are bounded in both databases.
-fn named(text: &str, most: usize, pointer: &str) -> Result<(), Error> {
-    if (1..=most).contains(&text.len()) {
-        return Ok(());
-    }
-    Err(Error::value(pointer, format!("1 to {most} bytes are expected")))
-}
-
-fn check(attributes: &EventAttributes) -> Result<(), Error> {
-    if let Some(comment) = &attributes.comment {
-        bounded(comment, MAX_COMMENT, "/data/attributes/comment")?;
-    }
-    if let Some(unit) = &attributes.unit {
-        bounded(unit, SHORT, "/data/attributes/unit")?;
-    }
-    if let Some(id) = &attributes.event_id {
-        named(id, SHORT, "/data/attributes/eventId")?;
-    }
-    if let Some(Change { table, columns, record_id, .. }) = &attributes.change {
-        bounded(table, SHORT, "/data/attributes/change/table")?;
-        if columns.len() > MAX_COLUMNS {
-            return Err(Error::value(
-                "/data/attributes/change/columns",
-                "at most 1,000 columns are expected",
-            ));
-        }
-        for (index, column) in columns.iter().enumerate() {
-            bounded(column, SHORT, &format!("/data/attributes/change/columns/{index}"))?;
-        }
-        if let Some(record) = record_id {
-            bounded(record, SHORT, "/data/attributes/change/recordId")?;
-        }
-    }
-    if let Some(Originator { account_id, group_id, user_id }) = &attributes.originator {
-        for (text, name) in [(account_id, "accountId"), (group_id, "groupId"), (user_id, "userId")] {
-            if let Some(text) = text {
-                bounded(text, SHORT, &format!("/data/attributes/originator/{name}"))?;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// The optional attributes as members of a JSON object, without its braces; and where in it the event's own data stands.
-fn extra(attributes: &EventAttributes) -> Result<(String, Option<Range<usize>>), Error> {
-    let json = |value: serde_json::Result<String>| {
-        value.map_err(|error| {
-            tracing::error!(%error, "an event can't be written as JSON");
-            Error::internal()
-        })
-    };
-    let mut extra = String::new();
-    let mut member = |name: &str, json: &str| -> Range<usize> {
-        if !extra.is_empty() {
-            extra.push(',');
-        }
-        extra.push('"');
-        extra.push_str(name);
-        extra.push_str("\":");
-        extra.push_str(json);
-        extra.len() - json.len()..extra.len()
-    };
-    let data = attributes.data.as_ref().map(|data| member("data", data.get()));
-    if let Some(change) = &attributes.change {
-        member("change", &json(serde_json::to_string(change))?);
-    }
-    if let Some(originator) = &attributes.originator {
-        member("originator", &json(serde_json::to_string(originator))?);
-    }
-    if let Some(unit) = &attributes.unit {
-        member("unit", &json(serde_json::to_string(unit))?);
-    }
-    Ok((extra, data))
-}
-
-fn included_resources(included: &[RawResource]) -> Result<Vec<(ResourceKind, String, bool)>, Error> {
-    if included.len() > MAX_INCLUDED {
-        return Err(Error::value("/included", "at most 1,000 resources are expected"));
-    }
-    let mut seen = HashSet::with_capacity(included.len());
-    let mut resources = Vec::with_capacity(included.len() + 2);
-    for (index, resource) in included.iter().enumerate() {
-        let identifier = &resource.identifier;
-        let kind = match identifier.r#type.as_str() {
-            "user" => ResourceKind::User,
-            "entity" => ResourceKind::Entity,
-            other => {
-                let detail = format!("{other:?} can't be included; `user` and `entity` can");
-                return Err(Error::value(format!("/included/{index}/type"), detail));
-            }
-        };
-        named(&identifier.id, MAX_ID, &format!("/included/{index}/id"))?;
-        if !seen.insert((kind, identifier.id.as_str())) {
-            return Err(Error::value(format!("/included/{index}"), "this resource is included twice"));
-        }
-        resources.push((kind, identifier.id.clone(), true));
-    }
-    Ok(resources)
-}
-
-fn linkage(relationship: Option<EventRelationship>, name: &str, kind: &str) -> Result<Option<String>, Error> {
-    let Some(EventRelationship { data, .. }) = relationship else { return Ok(None) };
-    if data.r#type != kind {
-        let pointer = format!("/data/relationships/{name}/data/type");
-        return Err(Error::value(pointer, format!("`{kind}` is expected")));
-    }
-    named(&data.id, MAX_ID, &format!("/data/relationships/{name}/data/id"))?;
-    Ok(Some(data.id))
-}
-
-fn array(included: &[RawResource]) -> String {
-    if included.is_empty() {
-        return String::new();
-    }
-    let mut text =
-        String::with_capacity(included.iter().map(|resource| resource.get().len() + 1).sum::<usize>() + 1);
-    for (index, resource) in included.iter().enumerate() {
-        text.push(if index == 0 { '[' } else { ',' });
-        text.push_str(resource.get());
-    }
-    text.push(']');
-    text
 }
 
 #[cfg(test)]

@@ -7,17 +7,17 @@ use tidings_api::error::ErrorCode;
 use tidings_api::job::{
     JobAction, JobAttributes, JobDocument, JobPage, JobResource, JobWriteAttributes, JobWriteDocument,
 };
-use tidings_api::jsonapi::{PageLinks, SelfLink, Sequence};
+use tidings_api::jsonapi::{SelfLink, Sequence};
 use tidings_api::notification::Flags;
 use uuid::Uuid;
 
 use super::auth::Admin;
 use super::body::{Body, escape};
 use super::error::Error;
-use super::list;
+use super::paging::Pages;
 use super::query::{NoParameters, Parameters};
 use super::tenants::{check_type, uuid};
-use super::{State, base, bytes, json, time};
+use super::{State, base, bytes, deliveries, json, list, time};
 use crate::rules::notification::Micros;
 use crate::store::queue::{Job, Targets, Task};
 
@@ -105,26 +105,54 @@ fn task(attributes: JobWriteAttributes, push_is_active: bool) -> Result<Task, Er
                 let detail = "`all` is true exactly where `filter` is empty, and everything is meant";
                 return Err(at(if all { "all" } else { "filter" }, detail));
             }
-            let mut parameters = Parameters::from(filter);
-            let filter = list::filter(&mut parameters, push_is_active, None)
-                .and_then(|filter| parameters.finish().map(|()| filter))
-                .map_err(|error| error.in_member(&format!("{ATTRIBUTES}/filter"), escape))?;
-            Targets::Matching { filter, up_to: up_to.get() }
+            matching(filter.into(), up_to.get(), push_is_active)
+                .map_err(|error| error.in_member(&format!("{ATTRIBUTES}/filter"), escape))?
         }
     };
     Ok(Task { action, set, targets, dry_run })
 }
 
+/// What a filter selects, by the names of one list or of the other.
+fn matching(mut parameters: Parameters, up_to: i64, push_is_active: bool) -> Result<Targets, Error> {
+    let (of_deliveries, others): (Vec<&str>, Vec<&str>) = parameters
+        .pairs()
+        .iter()
+        .map(|(name, _)| name.as_str())
+        .partition(|name| deliveries::is_filter(name));
+    let targets = match (of_deliveries.first(), others.first()) {
+        (None, _) => {
+            let filter = list::filter(&mut parameters, push_is_active, None)?;
+            Targets::Matching { filter, up_to }
+        }
+        (Some(_), None) => {
+            let filter = deliveries::filter(&mut parameters, push_is_active)?;
+            Targets::Deliveries { filter, up_to }
+        }
+        (Some(one), Some(other)) => {
+            let detail = format!("{other} can't be combined with {one}, which filters deliveries");
+            return Err(Error::parameter(other, detail));
+        }
+    };
+    parameters.finish().map(|()| targets)
+}
+
 /// Starts a job
 ///
 /// Something done to many notifications: `repush` pushes them again, whatever became of their push before; `update` sets
-/// flags. Either `ids` names them, or `filter` does, with the names and values of the query of `GET /notifications`,
-/// together with `upTo`, so that what arrives meanwhile stays untouched. The job goes on in the background, also over a
-/// restart. What is being pushed at the moment of a `repush` counts as done; while push is paused, it waits. Role: `admin`.
+/// flags. Either `ids` names them, or `filter` does, with the names and values of the query of `GET /notifications` or of
+/// that of `GET /deliveries`, together with `upTo`, so that what arrives meanwhile stays untouched. Whether one matches is
+/// decided when its turn comes. The job goes on in the background, also over a restart. What is being pushed at the moment
+/// of a `repush` counts as done; while push is paused, it waits. Role: `admin`.
 #[utoipa::path(
     tag = "push queue",
-    request_body(content = JobWriteDocument, example = json!({"data": {"type": "job",
-        "attributes": {"action": "repush", "filter": {"filter[push]": "failed"}, "upTo": "519"}}})),
+    request_body(content = JobWriteDocument, examples(
+        ("All that failed" = (value = json!({"data": {"type": "job",
+            "attributes": {"action": "repush", "filter": {"filter[push]": "failed"}, "upTo": "519"}}}))),
+        ("All that a list of deliveries holds" = (value = json!({"data": {"type": "job",
+            "attributes": {"action": "repush", "filter": {"filter[errorMessage]": "timeout", "filter[lastProcessedAt][ge]": "2023-12-13T20:00:00Z"}, "upTo": "519"}}}))),
+        ("Single ones" = (value = json!({"data": {"type": "job",
+            "attributes": {"action": "update", "set": {"isDismissed": true}, "ids": ["517", "519"]}}}))),
+    )),
     responses((status = 202, description = "The job, which has yet to be done", body = JobDocument, headers(("Location" = String, description = "The URL of the job"))))
 )]
 #[post("/jobs")]
@@ -162,7 +190,8 @@ pub(super) async fn post_job(
     tag = "push queue",
     params(
         ("page[size]" = Option<u32>, Query, description = "The most jobs of a page, 1 to 1,000, by default 100", minimum = 1, maximum = 1000),
-        ("page[after]" = Option<String>, Query, description = "The cursor behind which the page begins, as found in `links.next`"),
+        ("page[after]" = Option<String>, Query, description = "The cursor behind which the page begins, as found in links"),
+        ("page[before]" = Option<String>, Query, description = "The cursor before which the page ends, as found in links"),
     ),
     responses((status = 200, description = "A page", body = JobPage))
 )]
@@ -172,33 +201,28 @@ pub(super) async fn list_jobs(
     state: web::Data<State>,
     request: HttpRequest,
 ) -> Result<HttpResponse, Error> {
-    let mut parameters = Parameters::parse(request.query_string())?;
-    let size = parameters.number("page[size]", 1, 1000)?.unwrap_or(100);
-    let cursor = |text: String| {
-        let parts = text.split_once('_').and_then(|(time, id)| {
-            Some((time.parse::<Micros>().ok()?, Uuid::parse_str(id).ok()?.to_string()))
-        });
-        let unknown = "it is no cursor of this list; take it from a link";
-        parts.ok_or_else(|| Error::parameter("page[after]", unknown))
-    };
-    let after = parameters.take("page[after]").map(cursor).transpose()?;
+    let asked = request.query_string();
+    let mut parameters = Parameters::parse(asked)?;
+    let pages = Pages::take(&mut parameters, "-createdAt")?;
     parameters.finish()?;
-    let tenant = caller.0;
-    let read = state.store.read(move |conn| conn.job_list(tenant, after.as_ref(), size + 1));
+    let from = pages.place(|text| {
+        let (time, id) = text.split_once('_')?;
+        Some((time.parse::<Micros>().ok()?, Uuid::parse_str(id).ok()?.to_string()))
+    })?;
+    let (tenant, backwards, limit) = (caller.0, pages.is_backwards(), pages.limit());
+    let read = state.store.read(move |conn| conn.job_list(tenant, from.as_ref(), backwards, limit));
     let mut jobs = read.await?;
-    let size = usize::try_from(size).unwrap_or(usize::MAX);
-    let more = jobs.len() > size;
-    jobs.truncate(size);
     let base = base(&state, &request);
-    let first = format!("{base}/jobs?page%5Bsize%5D={size}");
-    let next = jobs.last().filter(|_| more);
-    let next = next.map(|last| format!("{first}&page%5Bafter%5D={}_{}", last.created_at, last.id));
-    let this = match request.query_string() {
-        "" => format!("{base}/jobs"),
-        query => format!("{base}/jobs?{query}"),
-    };
+    let place = |job: &Job| format!("{}_{}", job.created_at, job.id);
+    let links = pages.links(&format!("{base}/jobs"), asked, &mut jobs, place);
     let data = jobs.iter().map(|job| resource(&base, job)).collect();
-    json(&JobPage { links: PageLinks { this, first, prev: None, next }, data })
+    json(&JobPage { links, data })
+}
+
+/// Answers with a job.
+fn shown(state: &State, request: &HttpRequest, job: Option<Job>) -> Result<HttpResponse, Error> {
+    let job = job.ok_or_else(|| Error::not_found("job"))?;
+    json(&document(&base(state, request), &job))
 }
 
 /// Reads a job
@@ -218,9 +242,7 @@ pub(super) async fn get_job(
     id: web::Path<String>,
 ) -> Result<HttpResponse, Error> {
     let (tenant, id) = (caller.0, uuid(&id, "job")?.to_string());
-    let job = state.store.read(move |conn| conn.job_get(tenant, &id)).await?;
-    let job = job.ok_or_else(|| Error::not_found("job"))?;
-    json(&document(&base(&state, &request), &job))
+    shown(&state, &request, state.store.read(move |conn| conn.job_get(tenant, &id)).await?)
 }
 
 /// Cancels a job
@@ -241,9 +263,8 @@ pub(super) async fn delete_job(
 ) -> Result<HttpResponse, Error> {
     let (tenant, id) = (caller.0, uuid(&id, "job")?.to_string());
     let now = Utc::now().timestamp_micros();
-    let job = state.store.write(Some(tenant), move |conn| conn.job_cancel(tenant, &id, now)).await?;
-    let job = job.ok_or_else(|| Error::not_found("job"))?;
-    json(&document(&base(&state, &request), &job))
+    let cancel = state.store.write(Some(tenant), move |conn| conn.job_cancel(tenant, &id, now));
+    shown(&state, &request, cancel.await?)
 }
 
 #[cfg(test)]
@@ -252,6 +273,8 @@ mod tests {
     use tidings_api::error::ErrorSource;
 
     use super::*;
+    use crate::rules::notification::PushProgress;
+    use crate::store::queue::DeliveryFilter;
 
     fn read(attributes: Value) -> Result<Task, Error> {
         task(serde_json::from_value(attributes).unwrap(), true)
@@ -282,6 +305,18 @@ mod tests {
             ),
             (json!({"action": "repush", "filter": {"sort": "sequence"}, "upTo": "5"}), "/filter/sort"),
             (json!({"action": "repush", "filter": {"a/b": ""}, "upTo": "5"}), "/filter/a~1b"),
+            (
+                json!({"action": "repush", "filter": {"filter[status]": "failed"}, "upTo": "5"}),
+                "/filter/filter[status]",
+            ),
+            (
+                json!({"action": "repush", "filter": {"filter[status]": "error", "filter[isRead]": "true"}, "upTo": "5"}),
+                "/filter/filter[isRead]",
+            ),
+            (
+                json!({"action": "repush", "filter": {"filter[eventTime]": "2026-01-01T00:00:00Z"}, "upTo": "5"}),
+                "/filter/filter[eventTime]",
+            ),
         ] {
             let error = read(attributes.clone()).unwrap_err();
             let expected = ErrorSource::Pointer(format!("{ATTRIBUTES}{pointer}"));
@@ -294,6 +329,14 @@ mod tests {
     fn nothing_is_restricted_that_was_not_asked_for() {
         let all = read(json!({"action": "repush", "filter": {}, "upTo": "5", "all": true})).unwrap();
         assert_eq!(all.targets, Targets::Matching { filter: Default::default(), up_to: 5 });
+        let filter = json!({"filter[status]": "error,paused", "filter[retries]": "2"});
+        let deliveries = read(json!({"action": "repush", "filter": filter, "upTo": "5"})).unwrap();
+        let filter = DeliveryFilter {
+            states: Some(vec![PushProgress::Failed]),
+            retries: Some(vec![2]),
+            ..DeliveryFilter::default()
+        };
+        assert_eq!(deliveries.targets, Targets::Deliveries { filter, up_to: 5 });
         let ids = read(json!({"action": "repush", "ids": ["7", "2", "7"]})).unwrap();
         assert_eq!(ids.targets, Targets::Ids(vec![2, 7]));
     }

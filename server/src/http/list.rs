@@ -5,6 +5,7 @@ use tidings_api::event_type::EventType;
 use tidings_api::jsonapi::Sequence;
 
 use super::error::Error;
+use super::paging::{self, AFTER, BEFORE};
 use super::query::Parameters;
 use super::shape::shape;
 use crate::rules::document::{PageFrame, Shape};
@@ -44,9 +45,7 @@ impl List {
     /// 400 with the parameter that can't be used.
     pub(super) fn parse(query: &str, push_is_active: bool) -> Result<List, Error> {
         let mut parameters = Parameters::parse(query)?;
-        let moving = ["page[after]", "page[before]", "page[offset]"];
-        let carried: Vec<_> =
-            parameters.pairs().iter().filter(|(name, _)| !moving.contains(&name.as_str())).cloned().collect();
+        let carried = paging::carried(&parameters);
         let by_offset = is_by_offset(&parameters)?;
         let filter = filter(&mut parameters, push_is_active, Some(false))?;
         let (by_time, ascending) = match parameters.take("sort").as_deref() {
@@ -65,25 +64,14 @@ impl List {
             offset = parameters.number("page[offset]", 0, MAX_OFFSET)?.unwrap_or(0);
             (parameters.number("page[limit]", 1, 100)?.unwrap_or(20), Paging::Offset)
         } else {
-            let size = parameters.number("page[size]", 1, 1000)?.unwrap_or(100);
-            let (after, before) = (parameters.take("page[after]"), parameters.take("page[before]"));
-            let paging = match (after, before) {
-                (Some(_), Some(_)) => {
-                    return Err(Error::parameter(
-                        "page[before]",
-                        "page[after] and page[before] exclude each other",
-                    ));
+            let size = paging::size(&mut parameters)?;
+            let paging = match paging::cursor(&mut parameters)? {
+                None => Paging::After(None),
+                Some((AFTER, after)) if after == "0" => Paging::After(Some(after)),
+                Some((name, text)) => {
+                    seek = cursor(name, &text, by_time)?;
+                    if name == AFTER { Paging::After(Some(text)) } else { Paging::Before }
                 }
-                (_, Some(before)) => {
-                    seek = cursor("page[before]", &before, by_time)?;
-                    Paging::Before
-                }
-                (Some(after), None) if after == "0" => Paging::After(Some(after)),
-                (Some(after), None) => {
-                    seek = cursor("page[after]", &after, by_time)?;
-                    Paging::After(Some(after))
-                }
-                (None, None) => Paging::After(None),
             };
             (size, paging)
         };
@@ -158,8 +146,9 @@ impl List {
         more: bool,
         probed: bool,
     ) -> PageFrame {
-        let this = if asked.is_empty() { url.to_owned() } else { format!("{url}?{asked}") };
-        let link = |name: &str, value: &str| self.link(url, Some((name, value)));
+        let this = paging::this(url, asked);
+        let start = paging::link(url, &self.carried, None);
+        let link = |name: &str, value: &str| paging::link(url, &self.carried, Some((name, value)));
         let cursors = |at: &StoredNotification| text(self.place(at));
         let (first, last) = (page.first().map(cursors), page.last().map(cursors));
         match &self.paging {
@@ -177,9 +166,9 @@ impl List {
                 let after = last.clone().or_else(|| asked.clone()).unwrap_or_else(|| "0".to_owned());
                 PageFrame {
                     this,
-                    first: self.link(url, None),
-                    prev: prev.map(|prev| link("page[before]", &prev)),
-                    next: last.filter(|_| more).map(|next| link("page[after]", &next)),
+                    first: start,
+                    prev: prev.map(|prev| link(BEFORE, &prev)),
+                    next: last.filter(|_| more).map(|next| link(AFTER, &next)),
                     after: Some(after),
                 }
             }
@@ -187,9 +176,9 @@ impl List {
                 let after = last.unwrap_or_else(|| "0".to_owned());
                 PageFrame {
                     this,
-                    first: self.link(url, None),
-                    prev: first.filter(|_| more).map(|prev| link("page[before]", &prev)),
-                    next: probed.then(|| link("page[after]", &after)),
+                    first: start,
+                    prev: first.filter(|_| more).map(|prev| link(BEFORE, &prev)),
+                    next: probed.then(|| link(AFTER, &after)),
                     after: Some(after),
                 }
             }
@@ -204,19 +193,11 @@ impl List {
             Seek::CreatedAt(at) => Seek::CreatedAt(at.map(|(time, at)| (time, at.saturating_add(step)))),
         }))
     }
-
-    fn link(&self, url: &str, moved: Option<(&str, &str)>) -> String {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.extend_pairs(&self.carried).extend_pairs(moved);
-        let query = query.finish();
-        if query.is_empty() { url.to_owned() } else { format!("{url}?{query}") }
-    }
 }
 
 /// Whether a list is paged by number: when a parameter of Signals Notebook says so and none of the cursor's.
 fn is_by_offset(parameters: &Parameters) -> Result<bool, Error> {
-    let by_cursor =
-        ["page[size]", "page[after]", "page[before]"].into_iter().find(|name| parameters.has(name));
+    let by_cursor = ["page[size]", AFTER, BEFORE].into_iter().find(|name| parameters.has(name));
     let by_offset = ["page[limit]", "page[offset]"].into_iter().find(|name| parameters.has(name));
     match (by_offset, by_cursor) {
         (Some(offset), Some(cursor)) => {

@@ -19,6 +19,7 @@ mod notifications;
 mod openapi;
 mod operations;
 mod pages;
+mod paging;
 mod probes;
 mod query;
 mod resources;

@@ -15,7 +15,7 @@ use tidings_api::settings::Ordering;
 use super::auth::{Consumer, Producer};
 use super::body::Body;
 use super::error::Error;
-use super::event::{DECISIONS, Event};
+use super::event::{Before, DECISIONS, Event};
 use super::list::List;
 use super::pages::Page;
 use super::query::{NoParameters, Parameters};
@@ -24,7 +24,7 @@ use crate::directory::TenantEntry;
 use crate::rules::document::{Shape, Writer};
 use crate::rules::notification::{PushProgress, StoredNotification};
 use crate::secrets::short_hash;
-use crate::store::seam::{Appended, Idempotency, TenantId};
+use crate::store::seam::{Appended, Idempotency, Queries, TenantId};
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// The document of a notification.
@@ -91,12 +91,11 @@ pub(super) async fn post_notification(
         if let Err(reason) = event.selected(&entry).await {
             // Said only after a look at what is stored: another node may have changed the settings a moment ago, and
             // what was stored under this key before stays stored.
-            let (tenant, key) = (caller.0, idempotency);
+            let (tenant, posted) = (caller.0, event.clone());
             let (current, before) = state
                 .store
                 .read(move |conn| {
-                    let before =
-                        key.map(|key| conn.idempotency_find(tenant, &key.key)).transpose()?.flatten();
+                    let before = idempotency.map(|key| posted.before(conn, tenant, &key)).transpose()?;
                     Ok((conn.tenant_get(tenant)?, before))
                 })
                 .await?;
@@ -104,14 +103,14 @@ pub(super) async fn post_notification(
                 state.directory.forget(caller.0);
                 continue;
             }
-            let Some((sequence, body)) = before else {
-                state.metrics.event("not_selected");
-                return json(&not_stored(reason));
+            return match before {
+                Some(Before::Same(stored)) => Ok(first(&state, &request, &entry, &stored)),
+                Some(Before::Another) => Err(conflict(&state, &event)),
+                Some(Before::Nothing) | None => {
+                    state.metrics.event("not_selected");
+                    json(&not_stored(reason))
+                }
             };
-            if idempotency.is_none_or(|idempotency| idempotency.body[..] != body[..]) {
-                return Err(conflict(&state, &event));
-            }
-            return first(&state, &request, &entry, caller.0, sequence).await;
         }
         let (has_url, push_is_active) = (entry.settings.push.url.is_some(), entry.push_is_active());
         let fifo = entry.settings.push.ordering == Ordering::Fifo;
@@ -123,9 +122,20 @@ pub(super) async fn post_notification(
                 return Ok(created(&state, &request, &entry, &notification));
             }
             Appended::Duplicate { sequence } => {
-                return first(&state, &request, &entry, caller.0, sequence).await;
+                let stored = read(&state, caller.0, sequence).await?;
+                return Ok(first(&state, &request, &entry, &stored));
             }
-            Appended::Conflict => return Err(conflict(&state, &event)),
+            Appended::Conflict => {
+                let (tenant, posted) = (caller.0, event.clone());
+                let look = move |conn: &mut dyn Queries| {
+                    idempotency.map(|key| posted.before(conn, tenant, &key)).transpose()
+                };
+                match state.store.read(look).await? {
+                    Some(Before::Same(stored)) => return Ok(first(&state, &request, &entry, &stored)),
+                    Some(Before::Nothing) => {}
+                    Some(Before::Another) | None => return Err(conflict(&state, &event)),
+                }
+            }
             Appended::Stale => state.directory.forget(caller.0),
             Appended::NoTenant => return Err(Error::unauthenticated()),
         }
@@ -134,21 +144,19 @@ pub(super) async fn post_notification(
 }
 
 /// The answer to a repeated event: the document of the first.
-async fn first(
+fn first(
     state: &State,
     request: &HttpRequest,
     entry: &TenantEntry,
-    tenant: TenantId,
-    sequence: i64,
-) -> Result<HttpResponse, Error> {
+    stored: &StoredNotification,
+) -> HttpResponse {
     state.metrics.event("duplicate");
-    let notification = read(state, tenant, sequence).await?;
-    Ok(answer(document(&base(state, request), entry, &Shape::default(), &notification)))
+    answer(document(&base(state, request), entry, &Shape::default(), stored))
 }
 
 fn conflict(state: &State, event: &Event) -> Error {
     state.metrics.event("conflict");
-    let detail = "the idempotency key was used before, with another body";
+    let detail = "the idempotency key was used before, for another event";
     let error = Error::new(ErrorCode::IdempotencyConflict, detail);
     match event.id {
         Some(_) => error.at("/data/attributes/eventId"),

@@ -1,5 +1,7 @@
 //! The description of the API: collected from the handlers, completed here with what holds for all of them.
 
+mod webhooks;
+
 use actix_web::dev::ResourceDef;
 use bytes::Bytes;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
@@ -9,6 +11,7 @@ use utoipa::openapi::security::{
 use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
 use utoipa_actix_web::AppExt as _;
 
+use tidings_api::alert::AlertDocument;
 use tidings_api::error::{ErrorCode, ErrorDocument, ErrorObject, ErrorSource};
 use tidings_api::{ATOMIC_EXTENSION, BASE_PATH, MEDIA_TYPE};
 
@@ -29,7 +32,7 @@ use tidings_api::{ATOMIC_EXTENSION, BASE_PATH, MEDIA_TYPE};
         (name = "tenants", description = "Tenants and their keys, managed with the operator's key"),
         (name = "server", description = "Probes and documentation, without a key"),
     ),
-    components(schemas(ErrorDocument))
+    components(schemas(ErrorDocument, AlertDocument))
 )]
 struct Base;
 
@@ -85,6 +88,7 @@ pub fn openapi() -> OpenApi {
             complete(path, operation);
         }
     }
+    document.webhooks = Some(webhooks::webhooks());
     document
 }
 

@@ -19,7 +19,7 @@ use tidings_api::{ATOMIC_EXTENSION, MEDIA_TYPE};
 use super::auth::{AnyRole, require};
 use super::body::{self, Body};
 use super::error::Error;
-use super::event::{DECISIONS, Event};
+use super::event::{Before, DECISIONS, Event};
 use super::notifications::stored;
 use super::query::NoParameters;
 use super::{State, base, flags};
@@ -118,7 +118,7 @@ pub(super) async fn post_operations(
 }
 
 impl body::Shape for Document {
-    const FREE: bool = true;
+    const MEMBERS: body::Members = body::Members::Free;
 }
 
 /// Carries out the operations in one transaction, all or none.
@@ -293,19 +293,19 @@ fn add(
     let mut events = Vec::new();
     let mut appends: Vec<Append> = Vec::new();
     for (operation, decision) in operations.iter().zip(decisions) {
-        let Operation::Add(event, idempotency) = operation else { continue };
+        let Operation::Add(event, key) = operation else { continue };
         results.push(match decision {
             None => {
                 // No lane gets it before the commit: it is due at once and claimed then.
-                appends.push(event.append(&entry.tenant, *idempotency, has_url, false, false));
-                events.push((results.len(), event));
+                appends.push(event.append(&entry.tenant, *key, has_url, false, false));
+                events.push((results.len(), event, key));
                 None
             }
             Some(reason) => Some(Done::NotStored(*reason)),
         });
     }
     let appended = conn.append(&appends.iter().collect::<Vec<_>>(), store.node(), store.rooms())?;
-    for ((index, event), appended) in events.into_iter().zip(appended) {
+    for ((index, event, key), appended) in events.into_iter().zip(appended) {
         let done = match appended {
             Appended::Stored { sequence, leased } => {
                 Some(Done::Notification(stored(event, sequence, has_url, leased), Some("stored")))
@@ -314,9 +314,13 @@ fn add(
                 .notification_get(entry.tenant.id, sequence)?
                 .map(|notification| Done::Notification(notification, Some("duplicate"))),
             Appended::Conflict => {
-                let detail = "the event's id was used before, for another event";
-                let error = Error::new(ErrorCode::IdempotencyConflict, detail).at("/data/attributes/eventId");
-                return Ok(Err((index, error)));
+                let before = key.map(|key| event.before(conn, entry.tenant.id, &key)).transpose()?;
+                let Some(Before::Same(stored)) = before else {
+                    let detail = "the event's id was used before, for another event";
+                    let error = Error::new(ErrorCode::IdempotencyConflict, detail);
+                    return Ok(Err((index, error.at("/data/attributes/eventId"))));
+                };
+                Some(Done::Notification(stored, Some("duplicate")))
             }
             Appended::NoTenant => return Ok(Err((index, Error::unauthenticated()))),
             Appended::Stale => return Err(StoreError::Unavailable("the settings have changed".to_owned())),

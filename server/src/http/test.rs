@@ -9,9 +9,9 @@ use super::body::TestBody;
 use super::error::Error;
 use super::query::NoParameters;
 use super::{State, json, time};
-use crate::push::attempt::{Attempts, Untested};
-use crate::push::verification::MOST;
-use crate::store::seam::AttemptRecord;
+use crate::push::attempt::Attempts;
+use crate::push::verification::{Permit, Unverified};
+use crate::store::seam::{AttemptRecord, TenantId};
 
 /// Tries the push
 ///
@@ -38,15 +38,9 @@ pub(super) async fn post_external_notifications_test(
     _: TestBody,
 ) -> Result<HttpResponse, Error> {
     let entry = state.tenant(caller.0).await?;
-    let record = attempts.test(&entry).await.map_err(|untested| match untested {
-        Untested::NoUrl => {
-            Error::new(ErrorCode::Conflict, "there is no URL to push to; set `push.url` first")
-        }
-        Untested::TooMany => Error::new(
-            ErrorCode::TooManyVerifications,
-            format!("{MOST} verifications and tests of this tenant are under way; try again in a moment"),
-        ),
-    })?;
+    let _permit = permit(&attempts, caller.0)?;
+    let no_url = || Error::new(ErrorCode::Conflict, "there is no URL to push to; set `push.url` first");
+    let record = attempts.test(&entry).await.ok_or_else(no_url)?;
     json(&AttemptDocument {
         data: AttemptResource {
             r#type: "attempt".to_owned(),
@@ -54,6 +48,17 @@ pub(super) async fn post_external_notifications_test(
             attributes: attributes(record),
         },
     })
+}
+
+/// Leave for one test; it ends when this is dropped.
+///
+/// # Errors
+/// 429 while too many are under way.
+pub(super) fn permit(attempts: &Attempts, tenant: TenantId) -> Result<Permit, Error> {
+    attempts
+        .permits
+        .take(tenant)
+        .ok_or_else(|| Error::new(ErrorCode::TooManyVerifications, Unverified::TooMany.to_string()))
 }
 
 /// An attempt as it is shown.

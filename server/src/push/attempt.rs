@@ -13,7 +13,7 @@ use super::authentication::{Request, Trouble};
 use super::prepared::{Prepared, Remembered};
 use super::sender::Sender;
 use super::token::{TokenError, Tokens};
-use super::verification::{Permit, Permits};
+use super::verification::Permits;
 use crate::directory::{Directory, TenantEntry};
 use crate::rules::document::{Shape, Writer};
 use crate::rules::notification::{Content, Micros, PushProgress, State, StoredNotification};
@@ -163,13 +163,9 @@ impl Attempts {
     }
 
     /// Sends one test notification by the tenant's settings, whether its push is paused or not. It isn't stored, and
-    /// changes nothing.
-    ///
-    /// # Errors
-    /// When there is no URL, or too much of this kind is under way.
-    pub async fn test(&self, entry: &TenantEntry) -> Result<AttemptRecord, Untested> {
-        let prepared = self.prepared.get(entry).ok_or(Untested::NoUrl)?;
-        let _permit: Permit = self.permits.take(entry.tenant.id).ok_or(Untested::TooMany)?;
+    /// changes nothing. None: there is no URL. It is for the caller to take one of the permits.
+    pub async fn test(&self, entry: &TenantEntry) -> Option<AttemptRecord> {
+        let prepared = self.prepared.get(entry)?;
         let now = now();
         let content = Content {
             event_type: "test".to_owned(),
@@ -194,7 +190,7 @@ impl Attempts {
             reason: AttemptReason::First,
             test: true,
         };
-        Ok(self.push(entry, &prepared, &parcel).await.record)
+        Some(self.push(entry, &prepared, &parcel).await.record)
     }
 
     /// Sends a parcel.
@@ -253,6 +249,7 @@ impl Attempts {
         let now = now();
         let mut headers = self.common_headers(entry);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(push.content_type.as_str()));
+        set(&mut headers, HeaderName::from_static(tidings_api::TENANT_HEADER), &entry.tenant.public_id);
         headers.insert("tidings-sequence", HeaderValue::from(accepted.sequence));
         headers.insert("tidings-attempt", HeaderValue::from(accepted.state.attempts + 1));
         if parcel.test {
@@ -305,15 +302,6 @@ impl Attempts {
             _ => host,
         }
     }
-}
-
-/// Why no test was sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Untested {
-    /// There is no URL.
-    NoUrl,
-    /// Too many tests and verifications of the tenant are under way.
-    TooMany,
 }
 
 /// The body of a push, and its signatures.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use tidings_api::delivery::AttemptError;
 use tidings_api::settings::Authentication;
+use url::form_urlencoded::byte_serialize;
 
 use super::attempt::{Attempts, set};
 use super::prepared::Prepared;
@@ -48,14 +50,15 @@ impl Exchanged {
             return String::new();
         }
         let mut hidden = Hidden::default();
-        hidden.add_secrets(entry);
-        self.tokens.iter().for_each(|token| hidden.add(token.reveal()));
-        if let Some((AUTHORIZATION, value)) = fixed(entry)
-            && let Some((_, credentials)) = value.split_once(' ')
-        {
-            // Behind the name of a scheme stands what a receiver may repeat alone.
-            hidden.add(credentials);
+        let bearers = self.tokens.iter().map(|token| format!("Bearer {}", token.reveal()));
+        for value in fixed(entry).map(|(_, value)| value).into_iter().chain(bearers) {
+            // As it was sent; and what stands behind the name of a scheme, which a receiver may repeat alone.
+            hidden.add(&value);
+            if let Some((_, credentials)) = value.split_once(' ') {
+                hidden.add(credentials);
+            }
         }
+        hidden.add_secrets(entry);
         answer.text(&hidden.0)
     }
 }
@@ -174,7 +177,11 @@ fn fixed(entry: &TenantEntry) -> Option<(HeaderName, String)> {
     })
 }
 
-/// Texts that must not be shown, and the forms in which JSON repeats them.
+/// What percent-encoding leaves as it is (RFC 3986 §2.3).
+const UNRESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// Texts that must not be shown, and the forms in which a receiver may repeat them: as JSON, forms, URLs and base64 have
+/// them. A base64 text counts without the `=` at its end, and only where it is that of the secret alone.
 #[derive(Default)]
 struct Hidden(Vec<String>);
 
@@ -185,7 +192,20 @@ impl Hidden {
         }
         let json = serde_json::Value::from(secret).to_string();
         let json = json.trim_matches('"').to_owned();
-        for text in [secret.to_owned(), json.replace('/', "\\/"), json] {
+        let percent = utf8_percent_encode(secret, &UNRESERVED).to_string();
+        let form: String = byte_serialize(secret.as_bytes()).collect();
+        let forms = [
+            secret.to_owned(),
+            json.replace('/', "\\/"),
+            json,
+            lower_hex(&percent),
+            percent,
+            lower_hex(&form),
+            form,
+            STANDARD_NO_PAD.encode(secret),
+            URL_SAFE_NO_PAD.encode(secret),
+        ];
+        for text in forms {
             if !self.0.contains(&text) {
                 self.0.push(text);
             }
@@ -201,17 +221,44 @@ impl Hidden {
     }
 }
 
+/// The same text with small letters in its `%2F`, as some write them.
+fn lower_hex(encoded: &str) -> String {
+    let mut parts = encoded.split('%');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let (hex, rest) = part.split_at(part.len().min(2));
+        text + "%" + &hex.to_ascii_lowercase() + rest
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn secrets_are_hidden_in_the_forms_of_json_too() {
+    fn secrets_are_hidden_in_every_form_in_which_they_are_repeated() {
         let mut hidden = Hidden::default();
-        hidden.add("a/b\"c");
-        hidden.add("plain");
-        hidden.add("plain");
+        hidden.add("a/b\"c d~");
         hidden.add("abc");
-        assert_eq!(hidden.0, ["a/b\"c", "a\\/b\\\"c", "a/b\\\"c", "plain"]);
+        assert_eq!(
+            hidden.0,
+            [
+                "a/b\"c d~",
+                "a\\/b\\\"c d~",
+                "a/b\\\"c d~",
+                "a%2fb%22c%20d~",
+                "a%2Fb%22c%20d~",
+                "a%2fb%22c+d%7e",
+                "a%2Fb%22c+d%7E",
+                "YS9iImMgZH4",
+            ]
+        );
+        let mut plain = Hidden::default();
+        plain.add("plain");
+        plain.add("plain");
+        // RFC 4648 §5: where base64 has `+` and `/`, that of URLs has `-` and `_`.
+        plain.add("??>>");
+        assert_eq!(plain.0[..2], ["plain", "cGxhaW4"]);
+        assert_eq!(plain.0[plain.0.len() - 2..], ["Pz8+Pg", "Pz8-Pg"]);
     }
 }

@@ -113,6 +113,14 @@ fn embedded_v4(ip: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
+/// Whether a name has the form of a host's (RFC 1123 §2.1, RFC 1035 §2.3.4). The dot of the root may end it.
+fn can_be_looked_up(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let fits =
+        |label: &str| (1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-');
+    name.len() <= 253 && name.split('.').all(fits)
+}
+
 fn is_loopback_name(name: &str) -> bool {
     let name = name.trim_end_matches('.');
     name == "localhost" || name.ends_with(".localhost")
@@ -157,7 +165,13 @@ impl PushUrl {
         if url.as_str().len() > MAX_URL_LENGTH {
             return Err(InvalidUrl::TooLong);
         }
+        if url.port() == Some(0) {
+            return Err(InvalidUrl::Port);
+        }
         let host = url.host().ok_or(InvalidUrl::NoHost)?.to_owned();
+        if matches!(&host, Host::Domain(name) if !can_be_looked_up(name)) {
+            return Err(InvalidUrl::Name);
+        }
         // A host may hold characters that the sender's parser refuses; better told here than at each attempt.
         let uri = url.as_str().parse().map_err(|_| InvalidUrl::Characters)?;
         Ok(Self { text: url.into(), host, uri })
@@ -213,6 +227,14 @@ pub enum InvalidUrl {
     /// No host.
     #[error("the URL has no host")]
     NoHost,
+    /// The port 0, on which nobody listens.
+    #[error("no receiver can be reached on port 0")]
+    Port,
+    /// A name that no name server can know.
+    #[error(
+        "the host is no name: 253 characters at most, in parts of 1 to 63 that don't begin or end with a hyphen"
+    )]
+    Name,
     /// A character that can't stand in the URL of a request.
     #[error("the URL holds a character that can't be sent")]
     Characters,
@@ -374,6 +396,15 @@ mod tests {
             ("https://:secret@example.com/", InvalidUrl::Credentials),
             ("https://example.com/#part", InvalidUrl::Fragment),
             ("https://ex{ample.com/", InvalidUrl::Characters),
+            ("https://example.com:0/", InvalidUrl::Port),
+            ("http://1.2.3.4:0/", InvalidUrl::Port),
+            ("https://example..com/", InvalidUrl::Name),
+            ("https://.example.com/", InvalidUrl::Name),
+            ("https://example.com../", InvalidUrl::Name),
+            ("https://-example.com/", InvalidUrl::Name),
+            ("https://example-.com/", InvalidUrl::Name),
+            (&format!("https://{}.com/", "a".repeat(64)), InvalidUrl::Name),
+            (&format!("https://{}", "a.".repeat(127) + "com/"), InvalidUrl::Name),
             ("https://example.com/\r\nHost: other", InvalidUrl::Characters),
             ("https://exam\tple.com/", InvalidUrl::Characters),
             (&long, InvalidUrl::TooLong),

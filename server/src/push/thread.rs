@@ -58,6 +58,8 @@ enum Event {
     Looked(Seen),
     Due(Result<Vec<Due>, StoreError>),
     Reported(Vec<TenantId>),
+    /// Outcomes are lost, and these leases with them, unless they are handed back.
+    Unreported(Vec<Report>),
 }
 
 /// A lane with what belongs to it.
@@ -69,8 +71,6 @@ struct Queue {
     /// The receiver is down, so nothing new is leased for the lane.
     closed: bool,
     claiming: bool,
-    /// The last claim of a few began with one that had been tried before.
-    retried: bool,
     /// Until when the lane holds by what is stored.
     held_until: Option<Micros>,
     /// Outcomes that are not yet recorded.
@@ -95,6 +95,8 @@ pub(super) struct Thread {
     wakes: BTreeSet<(Micros, TenantId)>,
     reports: Vec<Report>,
     reporting: usize,
+    /// To be reported with the next tick.
+    unreported: Vec<Report>,
     /// Tenants with a notification whose retries are exhausted, by the settings of its last attempt.
     exhausted: HashMap<TenantId, Arc<TenantEntry>>,
     poll_at: Micros,
@@ -132,6 +134,7 @@ impl Thread {
             wakes: BTreeSet::new(),
             reports: Vec::new(),
             reporting: 0,
+            unreported: Vec::new(),
             exhausted: HashMap::new(),
             poll_at: 0,
             polling: false,
@@ -195,6 +198,7 @@ impl Thread {
             }
             self.pump(tenant);
         }
+        self.reports.append(&mut self.unreported);
         // Never longer than a poll's interval, if the clock was put back.
         self.poll_at = self.poll_at.min(after(at, POLL));
         if !self.polling && self.poll_at <= at {
@@ -215,6 +219,7 @@ impl Thread {
             }
             Event::Due(due) => self.due(due),
             Event::Reported(tenants) => self.reported(&tenants),
+            Event::Unreported(leases) => self.unreported(leases),
         }
     }
 
@@ -285,14 +290,7 @@ impl Thread {
             let count = queue.lane.wants(at).min(room);
             if count > 0 {
                 queue.claiming = true;
-                // By turns with those that were never tried: neither is one that is always refused tried for ever while
-                // all others wait, nor is none ever given up behind a backlog of new ones.
-                let retries = if count < 4 {
-                    queue.retried = !queue.retried;
-                    usize::from(queue.retried)
-                } else {
-                    count / 4
-                };
+                let retries = queue.lane.retries(count);
                 let want = Want { tenant, count, retries, bytes };
                 let (store, attempts) = (self.store.clone(), self.attempts.clone());
                 let panicked = StoreError::Unavailable("a task panicked".to_owned());

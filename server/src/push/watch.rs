@@ -33,6 +33,8 @@ struct Known {
     /// Told so often lately that the store needn't be asked before this time.
     quiet: HashMap<(TenantId, AlertKind), Micros>,
     noticed: Vec<Noticed>,
+    /// The last failures that were no news, with their times: the streak that they were taken for may have ended before.
+    repeated: HashMap<TenantId, Vec<(Micros, Noticed)>>,
 }
 
 impl Watch {
@@ -54,11 +56,8 @@ impl Watch {
         }
         let mut known = self.lock();
         for kind in [Some(AlertKind::Failing), mark(failed, allowed)].into_iter().flatten() {
-            if known.is_news(tenant, kind, now) {
-                known.raised.entry(tenant).or_default().push(kind);
-                let detail = detail(failed, allowed, record);
-                known.noticed.push(Noticed { tenant, kind, detail });
-            }
+            let noticed = Noticed { tenant, kind, detail: detail(failed, allowed, record) };
+            known.notice(noticed, now, now);
         }
     }
 
@@ -83,9 +82,21 @@ impl Watch {
         known.quiet.retain(|_, until| *until > now);
         known.raised.clear();
         let noticed: Vec<_> = known.noticed.iter().map(|noticed| (noticed.tenant, noticed.kind)).collect();
-        let raised = states.iter().map(|state| (state.tenant, state.kind));
+        let lasting = states.iter().filter(|state| state.ended_at().is_none());
+        let raised = lasting.map(|state| (state.tenant, state.kind));
         for (tenant, kind) in raised.chain(noticed) {
             known.raised.entry(tenant).or_default().push(kind);
+        }
+        // What failed after the success that ended a streak begins the next.
+        for (tenant, repeated) in std::mem::take(&mut known.repeated) {
+            let of_tenant = || states.iter().filter(|state| state.tenant == tenant);
+            let ended = of_tenant().filter_map(RaisedState::ended_at).max();
+            let goes_on = of_tenant().next().is_some();
+            for (at, noticed) in repeated {
+                if ended.is_some_and(|success| at > success) || (ended.is_none() && goes_on) {
+                    known.notice(noticed, at, now);
+                }
+            }
         }
     }
 
@@ -95,6 +106,19 @@ impl Watch {
 }
 
 impl Known {
+    /// What was noticed at a time is news, or is kept for the case that it turns out to be.
+    fn notice(&mut self, noticed: Noticed, at: Micros, now: Micros) {
+        let (tenant, kind) = (noticed.tenant, noticed.kind);
+        if self.is_news(tenant, kind, now) {
+            self.raised.entry(tenant).or_default().push(kind);
+            self.noticed.push(noticed);
+        } else if self.raised.contains_key(&tenant) {
+            let repeated = self.repeated.entry(tenant).or_default();
+            repeated.retain(|(_, earlier)| earlier.kind != kind);
+            repeated.push((at, noticed));
+        }
+    }
+
     fn is_news(&self, tenant: TenantId, kind: AlertKind, now: Micros) -> bool {
         let raised = self.raised.get(&tenant).map_or(&[][..], Vec::as_slice);
         let is_raised = raised.contains(&kind) || at_least(kind).any(|larger| raised.contains(&larger));
@@ -141,4 +165,47 @@ pub fn stopped(
 pub fn resumed(conn: &mut dyn Queries, tenant: TenantId, now: Micros) -> Result<()> {
     conn.alert_clear(tenant, &STOPPED, Micros::MAX, Some(AlertKind::Resumed), now)?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TENANT: TenantId = TenantId::for_tests(1);
+
+    fn fail(watch: &Watch, kind: AlertKind, at: Micros) {
+        watch.lock().notice(Noticed { tenant: TENANT, kind, detail: String::new() }, at, at);
+    }
+
+    fn taken(watch: &Watch) -> Vec<AlertKind> {
+        watch.take().into_iter().map(|noticed| noticed.kind).collect()
+    }
+
+    fn learn(watch: &Watch, success: Option<Micros>, now: Micros) {
+        let (tenant, kind) = (TENANT, AlertKind::Failing);
+        watch.learn(&[RaisedState { tenant, kind, since: 10, last_success_at: success }], now);
+    }
+
+    #[test]
+    fn what_fails_after_the_success_that_ends_a_streak_begins_the_next() {
+        let watch = Watch::default();
+        fail(&watch, AlertKind::Failing, 5);
+        assert_eq!(taken(&watch), [AlertKind::Failing]);
+        learn(&watch, None, 20);
+        fail(&watch, AlertKind::Failing, 25);
+        learn(&watch, Some(9), 26);
+        assert_eq!(taken(&watch), [], "it is the same streak");
+        learn(&watch, Some(27), 28);
+        assert_eq!(taken(&watch), [], "what failed before the success belongs to what is over");
+
+        learn(&watch, None, 30);
+        fail(&watch, AlertKind::Failing, 32);
+        fail(&watch, AlertKind::Retries100, 33);
+        fail(&watch, AlertKind::Failing, 34);
+        assert_eq!(taken(&watch), [AlertKind::Retries100]);
+        learn(&watch, Some(31), 40);
+        assert_eq!(taken(&watch), [AlertKind::Failing], "once, although it failed twice");
+        learn(&watch, Some(31), 41);
+        assert_eq!(taken(&watch), [AlertKind::Failing; 0]);
+    }
 }

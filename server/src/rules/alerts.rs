@@ -32,11 +32,12 @@ pub const LATELY: Duration = Duration::from_secs(60 * 60);
 /// The longest mail address (RFC 5321 §4.5.3.1.3).
 const LONGEST_ADDRESS: usize = 254;
 
-/// The share of its attempts that a notification has used, if that is one to tell. Where an attempt passes several
-/// marks, as the only one of a schedule without retries does, the largest says it all.
+/// The share of its retries that a notification has used, if that is one to tell. The first attempt is no retry. Where
+/// an attempt passes several marks, as the only one of a schedule without retries does, the largest says it all.
 pub fn mark(failed: u32, allowed: u32) -> Option<AlertKind> {
-    let used = u64::from(failed) * 100;
-    let reached = MARKS.iter().find(|(share, _)| used >= u64::from(*share) * u64::from(allowed.max(1)));
+    let used = u64::from(failed.checked_sub(1)?) * 100;
+    let retries = u64::from(allowed.saturating_sub(1));
+    let reached = MARKS.iter().find(|(share, _)| used >= u64::from(*share) * retries);
     reached.map(|(_, kind)| *kind)
 }
 
@@ -80,20 +81,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_mark_is_reached_at_its_share_of_the_attempts() {
+    fn each_mark_is_reached_at_its_share_of_the_retries() {
+        use AlertKind::{Retries50, Retries70, Retries90, Retries100};
         let reached = |allowed| (1..=allowed).map(|failed| mark(failed, allowed)).collect::<Vec<_>>();
-        let twenty = reached(20);
-        assert_eq!(twenty[..9], [None; 9]);
-        assert_eq!(twenty[9..13], [Some(AlertKind::Retries50); 4], "10 of 20 is half");
-        assert_eq!(twenty[13..17], [Some(AlertKind::Retries70); 4], "14 of 20 is 70 %");
-        assert_eq!(twenty[17..19], [Some(AlertKind::Retries90); 2], "18 of 20 is 90 %");
-        assert_eq!(twenty[19], Some(AlertKind::Retries100));
-        assert_eq!(reached(1), [Some(AlertKind::Retries100)], "the only attempt is the last");
-        assert_eq!(reached(2), [Some(AlertKind::Retries50), Some(AlertKind::Retries100)]);
-        assert_eq!(reached(3), [None, Some(AlertKind::Retries50), Some(AlertKind::Retries100)]);
-        assert_eq!(mark(5, 4), Some(AlertKind::Retries100), "a schedule that was shortened meanwhile");
-        assert_eq!(mark(1, 0), Some(AlertKind::Retries100));
+        let ten_retries = reached(11);
+        assert_eq!(ten_retries[..5], [None; 5], "the first attempt and four retries");
+        assert_eq!(ten_retries[5..7], [Some(Retries50); 2], "5 of 10 retries are half");
+        assert_eq!(ten_retries[7..9], [Some(Retries70); 2], "7 of 10 are 70 %");
+        assert_eq!(ten_retries[9..], [Some(Retries90), Some(Retries100)]);
+        let twenty_retries = reached(21);
+        assert_eq!(
+            twenty_retries.iter().position(Option::is_some),
+            Some(10),
+            "the eleventh attempt is the tenth retry"
+        );
+        assert_eq!(twenty_retries[19], Some(Retries90));
+        assert_eq!(reached(1), [Some(Retries100)], "the only attempt is the last");
+        assert_eq!(reached(2), [None, Some(Retries100)], "before the only retry none is used");
+        assert_eq!(reached(3), [None, Some(Retries50), Some(Retries100)]);
+        assert_eq!(reached(4), [None, None, Some(Retries50), Some(Retries100)]);
+        assert_eq!(mark(5, 4), Some(Retries100), "a schedule that was shortened meanwhile");
+        assert_eq!(mark(1, 0), Some(Retries100));
         assert_eq!(mark(0, 20), None);
+        assert_eq!(mark(0, 1), None);
     }
 
     #[test]

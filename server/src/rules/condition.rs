@@ -181,6 +181,11 @@ impl Program {
             let (line, column) = error.pos;
             let message = if error.msg.contains("Recursion limit") {
                 format!("it is nested more than {DEEPEST} levels deep")
+            } else if error.msg.starts_with("invalid string literal") {
+                // The parser says more, in the words of its own program.
+                "an escape in the text stands for no character".to_owned()
+            } else if error.msg.starts_with("invalid bytes literal") {
+                "bytes are not supported".to_owned()
             } else {
                 error.msg.chars().take(200).collect()
             };

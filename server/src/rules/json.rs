@@ -70,6 +70,30 @@ pub fn elements(array: &str, most: usize) -> Option<Vec<&RawValue>> {
     serde_json::Deserializer::from_str(array).deserialize_seq(UpTo(most)).ok().flatten()
 }
 
+/// Whether two JSON texts say the same: however they are spaced and escaped, and in whichever order the members of objects
+/// stand. Numbers are the same if they are written the same, so that none is rounded.
+pub fn same(one: &str, other: &str) -> bool {
+    match (one.as_bytes().first(), other.as_bytes().first()) {
+        _ if one == other => true,
+        (Some(b'{'), Some(b'{')) => {
+            let (mut one, mut other) = (members(one), members(other));
+            one.sort_by(|(a, _), (b, _)| a.cmp(b));
+            other.sort_by(|(a, _), (b, _)| a.cmp(b));
+            let pairs = || one.iter().zip(&other);
+            one.len() == other.len()
+                && pairs().all(|((a, _), (b, _))| a == b)
+                && pairs().all(|((_, a), (_, b))| same(a.get(), b.get()))
+        }
+        (Some(b'['), Some(b'[')) => {
+            let all = |text| elements(text, usize::MAX).unwrap_or_default();
+            let (one, other) = (all(one), all(other));
+            one.len() == other.len() && one.iter().zip(&other).all(|(a, b)| same(a.get(), b.get()))
+        }
+        (Some(b'"'), Some(b'"')) => text(one) == text(other),
+        _ => false,
+    }
+}
+
 /// A JSON string, borrowed unless something in it is escaped.
 pub fn text(string: &str) -> Option<Cow<'_, str>> {
     Name.deserialize(&mut serde_json::Deserializer::from_str(string)).ok()
@@ -114,5 +138,36 @@ impl<'de> Visitor<'de> for Name {
     }
     fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
         Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_that_say_the_same_are_the_same() {
+        for (one, other) in [
+            (r#"{"a":1,"b":[true,null]}"#, "{ \"b\" : [ true,\n null ], \"a\":1 }"),
+            (r#"{"ü":"a\/b"}"#, r#"{"\u00fc":"\u0061/b"}"#),
+            ("[]", "[ ]"),
+            (r#"{"a":1,"a":2}"#, r#"{"a":1, "a":2}"#),
+        ] {
+            assert!(same(one, other) && same(other, one), "{one} {other}");
+        }
+        for (one, other) in [
+            ("[1,2]", "[2,1]"),
+            ("[1]", "[1,1]"),
+            (r#"{"a":1}"#, r#"{"a":1,"b":null}"#),
+            (r#"{"a":1}"#, r#"{"b":1}"#),
+            (r#"{"a":{"b":1}}"#, r#"{"a":{"b":"1"}}"#),
+            ("12345678901234567890123", "12345678901234567890124"),
+            ("1", "1.0"),
+            (r#""a""#, r#""A""#),
+            ("{}", "[]"),
+            ("null", "false"),
+        ] {
+            assert!(!same(one, other) && !same(other, one), "{one} {other}");
+        }
     }
 }

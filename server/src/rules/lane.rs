@@ -11,6 +11,10 @@
 //! - The first success opens it again (where it was failures that closed it, the first refusal does too), with a window
 //!   that grows by one with each further success, so that a receiver which has just come back isn't met by everything at
 //!   once. A lane that begins with a backlog rises in the same way.
+//! - A lane that claims less than [`SHARED_FROM`] at once, as one that probes does, claims by turns: first one that was
+//!   tried before, of those whose retry is due the one with the lowest sequence, then the oldest that waits and was
+//!   never tried. So the head of a backlog keeps its schedule, to within two probes, and is given up in time, however
+//!   much waits behind it; and one that is always refused doesn't keep a lane down, because the others are tried too.
 //! - Under strict order one is in flight at a time, and after a failure the lane holds: nothing is sent before the time of
 //!   the retry. The window is then the number of notifications that are claimed at once.
 //!
@@ -39,6 +43,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The longest pause that a receiver can ask for with `Retry-After`.
 const LONGEST_ASKED: Duration = Duration::from_secs(60 * 60);
+/// Of so many that are claimed at once, or more, a quarter may be such as were tried before. Of fewer, all or none.
+pub const SHARED_FROM: usize = 4;
 /// The most notifications that are claimed at once under strict order.
 const LONGEST_RUN: usize = 64;
 
@@ -112,6 +118,8 @@ pub struct Lane<T> {
     /// The receiver has asked to be left alone.
     asked: Option<Pause>,
     held_until: Option<Micros>,
+    /// The last claim of a few began with one that had been tried before.
+    retried: bool,
 }
 
 impl<T> Default for Lane<T> {
@@ -129,6 +137,7 @@ impl<T> Default for Lane<T> {
             paused: None,
             asked: None,
             held_until: None,
+            retried: false,
         }
     }
 }
@@ -320,6 +329,17 @@ impl<T> Lane<T> {
             let most = usize::try_from(minute).unwrap_or(usize::MAX).min(4 * self.window);
             most.saturating_sub(self.ready.len())
         }
+    }
+
+    /// How many of so many that are about to be claimed are to be such as were tried before: by turns, or a share.
+    /// Neither is one that is always refused tried for ever while all others wait, nor is none ever given up behind a
+    /// backlog of new ones.
+    pub fn retries(&mut self, count: usize) -> usize {
+        if count >= SHARED_FROM {
+            return count / 4;
+        }
+        self.retried = !self.retried;
+        usize::from(self.retried)
     }
 
     /// Takes out everything that waits.

@@ -7,6 +7,7 @@
 use tidings_api::alert::AlertKind;
 
 use super::seam::{NodeId, Result, TenantId};
+use crate::rules::alerts::STREAK;
 use crate::rules::notification::Micros;
 
 /// A state that is raised.
@@ -20,6 +21,13 @@ pub struct RaisedState {
     pub since: Micros,
     /// The tenant's last accepted push.
     pub last_success_at: Option<Micros>,
+}
+
+impl RaisedState {
+    /// When a push was accepted since the state began, if it is one that lasts until then.
+    pub fn ended_at(&self) -> Option<Micros> {
+        self.last_success_at.filter(|success| STREAK.contains(&self.kind) && *success > self.since)
+    }
 }
 
 /// What became of a state that was to be raised.

@@ -190,8 +190,8 @@ impl Store {
     /// Records how leases ended; answers after the commit. Waits for its turn rather than being refused.
     ///
     /// # Errors
-    /// Those of the database, with the reports that were not recorded. Only these may be repeated: one that was recorded
-    /// could end a newer lease that this node has of the same notification.
+    /// Those of the database, with the reports that were not recorded, or of which nobody knows. They may be repeated: an
+    /// outcome that was recorded after all isn't recorded again.
     pub async fn report(&self, mut reports: Vec<Report>) -> std::result::Result<(), Unrecorded> {
         let count = self.writers.len() as u64;
         let mut parts = Vec::new();

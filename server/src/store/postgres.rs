@@ -220,19 +220,20 @@ mod dialect {
         }
         // An attempt may be told of twice in one batch, when the first telling was in doubt; its log rows are the same.
         let recorded: Vec<Recorded> = diesel::sql_query(
-            "WITH new AS (SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14) \
+            "WITH new AS (SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
              AS new (tenant, sequence, push_state, due_at, dismiss, processed_at, started_at, duration_ms, url, \
-             address, reason, response_status, response_text, error)), \
+             address, reason, response_status, response_text, error, attempts)), \
              done AS (UPDATE states SET push_state = new.push_state, attempts = states.attempts + 1, \
              due_at = new.due_at, owner = NULL, is_dismissed = is_dismissed OR new.dismiss, \
              processed_at = new.processed_at, response_status = new.response_status, error = new.error FROM new \
-             WHERE states.tenant_id = new.tenant AND states.sequence = new.sequence AND states.owner = $15 \
-             RETURNING states.tenant_id, states.sequence, states.attempts AS number), \
+             WHERE states.tenant_id = new.tenant AND states.sequence = new.sequence AND states.owner = $16 \
+             AND states.attempts = new.attempts RETURNING states.tenant_id, states.sequence, states.attempts AS number), \
              log AS (INSERT INTO attempts (tenant_id, sequence, number, started_at, duration_ms, url, address, \
              reason, response_status, response_text, error) \
              SELECT done.tenant_id, done.sequence, done.number, new.started_at, new.duration_ms, new.url, \
              new.address, new.reason, new.response_status, new.response_text, new.error FROM done JOIN new \
-             ON done.tenant_id = new.tenant AND done.sequence = new.sequence WHERE new.started_at IS NOT NULL \
+             ON done.tenant_id = new.tenant AND done.sequence = new.sequence AND done.number = new.attempts + 1 \
+             WHERE new.started_at IS NOT NULL \
              ON CONFLICT DO NOTHING) \
              SELECT tenant_id, sequence FROM done",
         )
@@ -250,6 +251,7 @@ mod dialect {
         .bind::<Array<Nullable<SmallInt>>, _>(flat(log(ends, |log| log.response_status)))
         .bind::<Array<Nullable<Text>>, _>(log(ends, |log| &*log.response_text))
         .bind::<Array<Nullable<SmallInt>>, _>(flat(log(ends, |log| log.error)))
+        .bind::<Array<Integer>, _>(column(ends, |end| end.attempts))
         .bind::<BigInt, _>(node)
         .load(conn)?;
         Ok(recorded.into_iter().map(|row| (row.tenant_id, row.sequence)).collect())

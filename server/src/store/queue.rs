@@ -12,7 +12,7 @@ use super::seam::{Filter, NodeId, Result, TenantId};
 use crate::rules::notification::{Micros, PushProgress};
 
 /// Times from one (inclusive) to another (exclusive).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// This time or later.
     pub from: Option<Micros>,
@@ -28,7 +28,7 @@ impl Span {
 }
 
 /// Which deliveries a list holds. What is none selects everything; an empty list selects nothing.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DeliveryFilter {
     /// Sequences.
     pub ids: Option<Vec<i64>>,
@@ -119,6 +119,8 @@ pub struct DeliveryQuery {
     pub backwards: bool,
     /// At most so many.
     pub limit: usize,
+    /// None with a larger sequence.
+    pub up_to: i64,
     /// Whether the push is active. If it isn't, no attempt is due at any time.
     pub push_is_active: bool,
 }
@@ -184,6 +186,13 @@ pub enum Targets {
         /// The largest sequence.
         up_to: i64,
     },
+    /// To all whose delivery matches and whose sequence is not larger.
+    Deliveries {
+        /// What they match.
+        filter: DeliveryFilter,
+        /// The largest sequence.
+        up_to: i64,
+    },
 }
 
 /// A job.
@@ -237,12 +246,14 @@ impl Job {
 pub trait JobQueries {
     /// Stores a job, unless `most` of the tenant are open already: then false.
     fn job_create(&mut self, job: &Job, most: i64) -> Result<bool>;
-    /// Jobs of a tenant, newest first, behind the one with this time and id.
+    /// Jobs of a tenant, newest first, behind the one with this time and id; backwards: from the one before it to the
+    /// newest.
     fn job_list(
         &mut self,
         tenant: TenantId,
-        after: Option<&(Micros, String)>,
-        limit: i64,
+        from: Option<&(Micros, String)>,
+        backwards: bool,
+        limit: usize,
     ) -> Result<Vec<Job>>;
     /// One job.
     fn job_get(&mut self, tenant: TenantId, id: &str) -> Result<Option<Job>>;
@@ -258,7 +269,7 @@ pub trait JobQueries {
     fn job_counted(&mut self, job: &Job, node: NodeId, counted: (i64, i64), now: Micros) -> Result<()>;
     /// The next sequences that a job is about.
     fn job_next(&mut self, job: &Job, limit: i64) -> Result<Vec<i64>>;
-    /// Does it to these, and notes how far the job is.
+    /// Does it to those of these that the job is still about, and notes how far it is.
     fn job_step(&mut self, job: &Job, node: NodeId, sequences: &[i64]) -> Result<()>;
     /// Ends a job that is done.
     fn job_done(&mut self, job: &Job, node: NodeId, now: Micros) -> Result<()>;

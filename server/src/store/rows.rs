@@ -14,6 +14,8 @@ use crate::rules::notification::{Content, PushProgress, State, StoredNotificatio
 pub(super) const LEASED: i64 = i64::MAX;
 /// `push_state` of a pending notification; the index `states_pending` holds only these.
 pub(super) const PENDING: i16 = 1;
+/// What is put off, in the words of the index `states_put_off`.
+pub(super) const PUT_OFF: &str = "push_state = 1 AND due_at <> sequence AND due_at < 9223372036854775807";
 
 /// How a push state is stored.
 pub(super) fn push_number(progress: PushProgress) -> i16 {
@@ -277,6 +279,8 @@ pub(super) struct ResourceRow<'a> {
 pub(super) struct AttemptEnd<'a> {
     pub(super) tenant_id: i64,
     pub(super) sequence: i64,
+    /// How many there had been before it.
+    pub(super) attempts: i32,
     pub(super) push_state: i16,
     pub(super) due_at: Option<i64>,
     pub(super) dismiss: bool,

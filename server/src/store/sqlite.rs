@@ -207,7 +207,7 @@ mod dialect {
                     "INSERT INTO attempts (tenant_id, sequence, number, started_at, duration_ms, url, address, \
                      reason, response_status, response_text, error) \
                      SELECT tenant_id, sequence, attempts + 1, ?, ?, ?, ?, ?, ?, ?, ? FROM states \
-                     WHERE tenant_id = ? AND sequence = ? AND owner = ?",
+                     WHERE tenant_id = ? AND sequence = ? AND owner = ? AND attempts = ?",
                     &[
                         Number(log.started_at),
                         Number(log.duration_ms.into()),
@@ -220,6 +220,7 @@ mod dialect {
                         Number(end.tenant_id),
                         Number(end.sequence),
                         Number(node),
+                        Number(end.attempts.into()),
                     ],
                 )
                 .execute(conn)?;
@@ -227,7 +228,7 @@ mod dialect {
             let updated = Fixed(
                 "UPDATE states SET push_state = ?, attempts = attempts + 1, due_at = ?, owner = NULL, \
                  is_dismissed = is_dismissed OR ?, processed_at = ?, response_status = ?, error = ? \
-                 WHERE tenant_id = ? AND sequence = ? AND owner = ?",
+                 WHERE tenant_id = ? AND sequence = ? AND owner = ? AND attempts = ?",
                 &[
                     Number(end.push_state.into()),
                     MaybeNumber(end.due_at),
@@ -238,6 +239,7 @@ mod dialect {
                     Number(end.tenant_id),
                     Number(end.sequence),
                     Number(node),
+                    Number(end.attempts.into()),
                 ],
             )
             .execute(conn)?;

@@ -1,18 +1,16 @@
-//! Leases: who may send what, in which order, and what a report leaves behind.
+//! Leases: who has what, and what a report leaves behind.
 
 use std::time::Duration;
 
 use tidings_api::delivery::{AttemptError, AttemptReason};
-use tidings_api::job::JobAction;
-use tidings_server::store::queue::{Job, Targets, Task};
-use tidings_server::store::seam::{AT_ONCE, AttemptRecord, Claimed, Due, Outcome, PUT_ON, Report};
+use tidings_server::store::seam::{AT_ONCE, AttemptRecord, Claimed, Due, Outcome, Report};
 
 use super::*;
 
 /// A time as they are in earnest: far larger than any sequence.
-const NOON: i64 = 1_800_000_000_000_000;
+pub(super) const NOON: i64 = 1_800_000_000_000_000;
 
-fn attempt(started_at: i64, error: Option<AttemptError>) -> AttemptRecord {
+pub(super) fn attempt(started_at: i64, error: Option<AttemptError>) -> AttemptRecord {
     AttemptRecord {
         started_at,
         duration_ms: 25,
@@ -25,16 +23,17 @@ fn attempt(started_at: i64, error: Option<AttemptError>) -> AttemptRecord {
     }
 }
 
-fn report(tenant: TenantId, sequence: i64, outcome: Outcome) -> Report {
+/// The end of a lease for the first attempt.
+pub(super) fn report(tenant: TenantId, sequence: i64, outcome: Outcome) -> Report {
     let attempt = match outcome {
         Outcome::Delivered { .. } => Some(attempt(NOON, None)),
         Outcome::HandBack(_) => None,
         _ => Some(attempt(NOON, Some(AttemptError::Status))),
     };
-    Report { tenant, sequence, outcome, attempt }
+    Report { tenant, sequence, attempts: 0, outcome, attempt }
 }
 
-async fn claim(store: &Store, tenant: TenantId, now: i64, limit: i64, fifo: bool) -> Claimed {
+pub(super) async fn claim(store: &Store, tenant: TenantId, now: i64, limit: i64, fifo: bool) -> Claimed {
     let node = store.node();
     let claim = store.write(Some(tenant), move |conn| {
         let version = conn.tenant_get(tenant)?.unwrap().version;
@@ -43,24 +42,32 @@ async fn claim(store: &Store, tenant: TenantId, now: i64, limit: i64, fifo: bool
     claim.await.unwrap()
 }
 
-fn numbers(claimed: &Claimed) -> Vec<i64> {
+pub(super) fn numbers(claimed: &Claimed) -> Vec<i64> {
     claimed.notifications.iter().map(|notification| notification.sequence).collect()
 }
 
+/// Records these ends of leases that were just taken.
+pub(super) async fn record(store: &Store, mut reports: Vec<Report>) {
+    for report in &mut reports {
+        report.attempts = get(store, report.tenant, report.sequence).await.state.attempts;
+    }
+    store.report(reports).await.unwrap();
+}
+
 /// Claims what is due at noon.
-async fn claimed(store: &Store, tenant: TenantId, limit: i64) -> Vec<i64> {
+pub(super) async fn claimed(store: &Store, tenant: TenantId, limit: i64) -> Vec<i64> {
     numbers(&claim(store, tenant, NOON, limit, false).await)
 }
 
-fn due(tenant: TenantId, at: i64) -> Due {
+pub(super) fn due(tenant: TenantId, at: i64) -> Due {
     Due { tenant, at, version: 1, held_until: None }
 }
 
-async fn attempts(store: &Store, tenant: TenantId, sequence: i64) -> Vec<AttemptRecord> {
+pub(super) async fn attempts(store: &Store, tenant: TenantId, sequence: i64) -> Vec<AttemptRecord> {
     store.read(move |conn| conn.attempts(tenant, sequence)).await.unwrap()
 }
 
-async fn with_backlog(store: &Store, count: i64) -> TenantId {
+pub(super) async fn with_backlog(store: &Store, count: i64) -> TenantId {
     let tenant = tenant(store, "a").await;
     for index in 0..count {
         post(store, tenant, NOON - 1000 + index).await;
@@ -68,7 +75,7 @@ async fn with_backlog(store: &Store, count: i64) -> TenantId {
     tenant
 }
 
-const DELIVERED: Outcome = Outcome::Delivered { dismiss: false };
+pub(super) const DELIVERED: Outcome = Outcome::Delivered { dismiss: false };
 
 on_both! {
     fn a_new_notification_goes_leased_to_its_lane_and_nobody_else_can_claim_it(db) {
@@ -92,14 +99,14 @@ on_both! {
             assert_eq!(claimed(&other.store, a, 10).await, [1]);
             let delivered = Outcome::Delivered { dismiss: true };
             for late in [delivered, Outcome::Failed, Outcome::Hold(2 * NOON), Outcome::HandBack(AT_ONCE)] {
-                one.store.report(vec![report(a, 1, late)]).await.unwrap();
+                record(&one.store, vec![report(a, 1, late)]).await;
             }
             let state = get(&one.store, a, 1).await.state;
             assert_eq!((state.push, state.attempts, state.next_attempt_at), (PushProgress::Pending, 0, None));
             assert_eq!(attempts(&one.store, a, 1).await, [], "nor is it logged");
             let position = one.store.read(move |conn| conn.position(a)).await.unwrap();
             assert_eq!(position.last_success_at, None);
-            other.store.report(vec![report(a, 1, delivered)]).await.unwrap();
+            record(&other.store, vec![report(a, 1, delivered)]).await;
             let state = get(&one.store, a, 1).await.state;
             assert_eq!((state.push, state.is_dismissed, state.attempts), (PushProgress::Delivered, true, 1));
             assert_eq!(attempts(&one.store, a, 1).await, [attempt(NOON, None)]);
@@ -179,103 +186,23 @@ on_both! {
         });
     }
 
-    fn retries_that_are_due_are_claimed_however_much_waits(db) {
+    fn a_report_that_is_repeated_does_not_end_a_newer_lease_of_the_same_node(db) {
         block_on(async {
             let node = open(&db);
-            let id = node.store.node();
-            let a = with_backlog(&node.store, 20).await;
-            assert_eq!(claimed(&node.store, a, 4).await, [1, 2, 3, 4]);
-            let put_off = [(1, 300), (2, 100), (3, 200), (4, 900)];
-            let put_off = put_off.map(|(at, time)| report(a, at, Outcome::Retry(NOON + time)));
-            node.store.report(put_off.to_vec()).await.unwrap();
-            let claim_at = async |now, limit, retries| {
-                let claim = node.store.write(Some(a), move |conn| {
-                    conn.claim(a, id, now, Want { retries, ..want(limit) })
-                });
-                numbers(&claim.await.unwrap())
-            };
-            assert_eq!(claim_at(NOON + 99, 2, 1).await, [5, 6], "none is due yet");
-            assert_eq!(claim_at(NOON + 300, 4, 1).await, [2, 7, 8, 9], "the one that is due longest, then the backlog");
-            assert_eq!(claim_at(NOON + 300, 1, 1).await, [3], "as a probe, too");
-            assert_eq!(claim_at(NOON + 300, 1, 0).await, [10], "and by turns with what was never tried");
-            assert_eq!(claim_at(NOON + 300, 20, 5).await, [&[1][..], &(11..=20).collect::<Vec<_>>()].concat());
-            assert_eq!(claim_at(NOON + 900, 20, 0).await, [4], "nothing was lost");
-        });
-    }
-
-    fn nothing_is_claimed_by_outdated_settings(db) {
-        block_on(async {
-            let node = open(&db);
-            let id = node.store.node();
-            let a = with_backlog(&node.store, 2).await;
-            let claim = async |version| {
-                let claimed = node.store.write(Some(a), move |conn| conn.claim(a, id, NOON, Want { version, ..want(1) }));
-                let claimed = claimed.await.unwrap();
-                (numbers(&claimed), claimed.is_outdated)
-            };
-            assert_eq!(claim(1).await, (vec![1], false));
-            node.store.write(Some(a), move |conn| conn.settings_put(a, "{}", None)).await.unwrap();
-            assert_eq!(claim(1).await, (vec![], true));
-            assert_eq!(claim(2).await, (vec![2], false));
-            node.store.write(Some(a), move |conn| conn.push_stop(a, 2, "gone", false)).await.unwrap();
-            assert_eq!(claim(2).await, (vec![], true));
-            node.store.write(Some(a), move |conn| conn.tenant_delete(a, NOON)).await.unwrap();
-            assert_eq!(claim(3).await, (vec![], true), "nor of a tenant that is gone");
-        });
-    }
-
-    fn what_is_due_names_no_push_that_was_stopped_and_says_until_when_it_is_held(db) {
-        block_on(async {
-            let node = open(&db);
-            let a = with_backlog(&node.store, 2).await;
-            let all_due = async || node.store.read(|conn| conn.due()).await.unwrap();
-            assert_eq!(numbers(&claim(&node.store, a, NOON, 1, true).await), [1]);
-            node.store.report(vec![report(a, 1, Outcome::Hold(NOON + 500))]).await.unwrap();
-            assert_eq!(all_due().await, [Due { held_until: Some(NOON + 500), ..due(a, 1) }]);
-            let shown = |notification: StoredNotification| notification.state.next_attempt_at;
-            assert_eq!(shown(get(&node.store, a, 1).await), Some(NOON + 500));
-            assert_eq!(page(&node.store, a, everything(true)).await.into_iter().map(shown).collect::<Vec<_>>(),
-                [Some(NOON + 500), Some(NOON - 999)], "the one behind it waits since it was received");
-            let row = node.store.read(move |conn| conn.delivery_get(a, 1)).await.unwrap();
-            assert_eq!(row.unwrap().next_attempt_at, Some(NOON + 500));
-            assert_eq!(numbers(&claim(&node.store, a, NOON + 500, 1, true).await), [1]);
-            assert_eq!(all_due().await, [due(a, 2)], "the hold is over");
-            node.store.write(Some(a), move |conn| conn.push_stop(a, 1, "gone", false)).await.unwrap();
-            assert_eq!(all_due().await, []);
-            node.store.write(Some(a), move |conn| conn.settings_put(a, "{}", Some(NOON))).await.unwrap();
-            assert_eq!(all_due().await, [Due { version: 3, ..due(a, 2) }]);
-        });
-    }
-
-    fn what_is_put_off_is_put_on_in_bounded_steps(db) {
-        block_on(async {
-            let node = open(&db);
-            let count = PUT_ON + 5;
-            let a = tenant(&node.store, "a").await;
-            let posts = (0..count).map(|_| post(&node.store, a, NOON));
-            futures_util::future::join_all(posts).await;
-            let put_off = async || {
-                let claim = node.store.write(Some(a), {
-                    let id = node.store.node();
-                    move |conn| {
-                        let version = conn.tenant_get(a)?.unwrap().version;
-                        conn.claim(a, id, NOON, Want { version, ..want(count) })
-                    }
-                });
-                let all = numbers(&claim.await.unwrap());
-                assert_eq!(all.len() as i64, count);
-                let reports = all.into_iter().map(|at| report(a, at, Outcome::HandBack(NOON + 1_000 + at)));
-                node.store.report(reports.collect()).await.unwrap();
-            };
-            put_off().await;
-            node.store.write(Some(a), move |conn| conn.settings_put(a, "{}", Some(NOON))).await.unwrap();
-            let put_on = async |limit| node.store.write(Some(a), move |conn| conn.put_on(a, limit)).await.unwrap();
-            assert_eq!([put_on(3).await, put_on(3).await, put_on(3).await], [3, 2, 0]);
-
-            put_off().await;
-            let first = claim(&node.store, a, NOON, 2, true).await;
-            assert!(first.is_unfinished && first.notifications.is_empty(), "{first:?}");
-            assert_eq!(numbers(&claim(&node.store, a, NOON, 2, true).await), [1, 2]);
+            let a = with_backlog(&node.store, 1).await;
+            assert_eq!(claimed(&node.store, a, 1).await, [1]);
+            let first = report(a, 1, Outcome::Retry(AT_ONCE));
+            node.store.report(vec![first.clone()]).await.unwrap();
+            assert_eq!(claimed(&node.store, a, 1).await, [1]);
+            // Nobody knew whether it was recorded; or it was lost, and the lease is handed back.
+            let repeated = [first.outcome, Outcome::HandBack(AT_ONCE), DELIVERED, Outcome::Failed];
+            node.store.report(repeated.map(|outcome| report(a, 1, outcome)).to_vec()).await.unwrap();
+            assert!(claimed(&node.store, a, 1).await.is_empty(), "it is leased");
+            let second = Report { attempts: 1, ..report(a, 1, DELIVERED) };
+            // In one batch with the first once more: each is logged as what it was.
+            node.store.report(vec![first, second.clone()]).await.unwrap();
+            assert_eq!(get(&node.store, a, 1).await.state.push, PushProgress::Delivered);
+            assert_eq!(attempts(&node.store, a, 1).await[1..], [second.attempt.unwrap()]);
         });
     }
 
@@ -315,118 +242,18 @@ on_both! {
         });
     }
 
-    fn the_hold_ends_when_what_goes_first_is_pushed_anew(db) {
-        block_on(async {
-            let node = open(&db);
-            let id = node.store.node();
-            let a = with_backlog(&node.store, 3).await;
-            assert_eq!(numbers(&claim(&node.store, a, NOON, 1, true).await), [1]);
-            node.store.report(vec![report(a, 1, DELIVERED)]).await.unwrap();
-            let hold = async || {
-                assert_eq!(numbers(&claim(&node.store, a, NOON, 1, true).await), [2]);
-                node.store.report(vec![report(a, 2, Outcome::Hold(NOON + 500))]).await.unwrap();
-            };
-            let held = async || node.store.read(|conn| conn.due()).await.unwrap()[0].held_until;
-            let repush = async |sequence| {
-                let targets = Targets::Ids(vec![sequence]);
-                let task = Task { action: JobAction::Repush, set: Flags::default(), targets, dry_run: false };
-                let job = Job::new(a, NOON, task);
-                node.store.write(Some(a), move |conn| {
-                    assert!(conn.job_create(&job, 9)?);
-                    let job = conn.job_claim(a, id, NOON)?.unwrap();
-                    conn.job_step(&job, id, &[sequence])?;
-                    conn.job_done(&job, id, NOON)
-                }).await.unwrap();
-            };
-            node.store.write(None, move |conn| conn.node_seen(id)).await.unwrap();
-            hold().await;
-            repush(3).await;
-            assert_eq!(held().await, Some(NOON + 500), "it stands behind the one that holds up the rest");
-            repush(2).await;
-            assert_eq!(held().await, None);
-            hold().await;
-            repush(1).await;
-            assert_eq!(held().await, None, "it goes before");
-            assert_eq!(numbers(&claim(&node.store, a, NOON, 9, true).await), [1, 2, 3]);
-        });
-    }
-
-    fn a_backlog_is_claimed_by_sequence_whatever_clocks_said_when_it_came(db) {
-        block_on(async {
-            let node = open(&db);
-            let a = tenant(&node.store, "a").await;
-            for time in [NOON + 9, 3, NOON, 7, NOON - 5, 1] {
-                post(&node.store, a, time).await;
-            }
-            assert_eq!(claimed(&node.store, a, 2).await, [1, 2]);
-            node.store.report(vec![report(a, 2, Outcome::HandBack(AT_ONCE))]).await.unwrap();
-            assert_eq!(claimed(&node.store, a, 2).await, [2, 3], "what is handed back is in its place again");
-            node.store.report(vec![report(a, 2, Outcome::Retry(NOON))]).await.unwrap();
-            assert_eq!(claimed(&node.store, a, 2).await, [4, 5], "without a share a retry goes behind the backlog");
-            assert_eq!(claimed(&node.store, a, 9).await, [2, 6]);
-        });
-    }
-
-    fn under_strict_order_one_node_has_a_run_of_the_oldest_and_the_head_holds_up_the_rest(db) {
-        block_on(async {
-            let (one, other) = (open(&db), open(&db));
-            let a = with_backlog(&one.store, 6).await;
-            let strictly = async |node: &Node, now, limit| {
-                let claimed = claim(&node.store, a, now, limit, true).await;
-                (numbers(&claimed), claimed.held_until)
-            };
-            // Before the order was strict, 2 was put off.
-            assert_eq!(claimed(&one.store, a, 2).await, [1, 2]);
-            assert_eq!(strictly(&other, NOON, 9).await, (vec![], None), "nothing while anything is leased");
-            let outcomes = [(1, DELIVERED), (2, Outcome::Retry(NOON + 500))];
-            let reports = outcomes.map(|(sequence, outcome)| report(a, sequence, outcome));
-            one.store.report(reports.to_vec()).await.unwrap();
-            assert_eq!(strictly(&one, NOON, 2).await, (vec![2, 3], None), "the oldest, though it is put off");
-            assert_eq!(strictly(&one, NOON, 9).await, (vec![], None));
-            assert_eq!(strictly(&other, NOON, 9).await, (vec![], None));
-
-            let hold = vec![report(a, 2, Outcome::Hold(NOON + 100)), report(a, 3, Outcome::HandBack(AT_ONCE))];
-            one.store.report(hold).await.unwrap();
-            for node in [&one, &other] {
-                assert_eq!(strictly(node, NOON + 99, 9).await, (vec![], Some(NOON + 100)));
-            }
-            assert_eq!(strictly(&other, NOON + 100, 2).await, (vec![2, 3], None), "the same head, the same order");
-            assert_eq!(get(&one.store, a, 2).await.state.attempts, 2);
-
-            // Whatever ends the head lets the rest go on: here it failed for good, then it was given up.
-            let failed = vec![report(a, 2, Outcome::Hold(NOON + 300)), report(a, 3, Outcome::HandBack(AT_ONCE))];
-            other.store.report(failed).await.unwrap();
-            assert_eq!(strictly(&other, NOON + 200, 9).await, (vec![], Some(NOON + 300)));
-            let given_up = one.store.write(Some(a), move |conn| {
-                conn.give_up(a, 2, AttemptError::Expired, 10, NOON + 200)
-            }).await.unwrap();
-            assert_eq!(given_up, 1);
-            assert_eq!(strictly(&other, NOON + 200, 1).await, (vec![3], None));
-            for (last, next) in [(DELIVERED, 4), (Outcome::Failed, 5)] {
-                other.store.report(vec![report(a, next - 1, Outcome::Hold(NOON + 400))]).await.unwrap();
-                assert_eq!(strictly(&other, NOON + 400, 1).await.0, [next - 1]);
-                other.store.report(vec![report(a, next - 1, last)]).await.unwrap();
-                assert_eq!(strictly(&other, NOON + 200, 1).await, (vec![next], None), "{last:?}");
-            }
-            other.store.report(vec![report(a, 5, Outcome::Hold(NOON + 900))]).await.unwrap();
-            assert_eq!(strictly(&one, NOON, 9).await.1, Some(NOON + 900));
-            one.store.write(Some(a), move |conn| conn.settings_put(a, "{}", Some(NOON))).await.unwrap();
-            assert_eq!(strictly(&one, NOON, 9).await, (vec![5, 6], None), "an admin's word counts at once");
-        });
-    }
-
     fn what_expires_takes_its_log_and_its_hold_along(db) {
         block_on(async {
             let node = open(&db);
             let a = with_backlog(&node.store, 3).await;
             assert_eq!(numbers(&claim(&node.store, a, NOON, 1, true).await), [1]);
-            node.store.report(vec![report(a, 1, Outcome::Hold(2 * NOON))]).await.unwrap();
+            record(&node.store, vec![report(a, 1, Outcome::Hold(2 * NOON))]).await;
             assert_eq!(attempts(&node.store, a, 1).await.len(), 1);
             let expired = node.store.write(Some(a), move |conn| conn.expire(a, NOON - 999, 10)).await.unwrap();
             assert_eq!(expired, 1);
             assert_eq!(attempts(&node.store, a, 1).await, []);
             assert_eq!(numbers(&claim(&node.store, a, NOON, 1, true).await), [2]);
-            node.store.report(vec![report(a, 2, DELIVERED)]).await.unwrap();
+            record(&node.store, vec![report(a, 2, DELIVERED)]).await;
             node.store.write(Some(a), move |conn| conn.tenant_delete(a, NOON)).await.unwrap();
             node.store.write(Some(a), move |conn| conn.tenant_sweep(a, 10)).await.unwrap();
             assert_eq!(attempts(&node.store, a, 2).await, [], "nor does a deleted tenant leave one");
@@ -454,7 +281,7 @@ on_both! {
                     Some(attempt) if attempt.error.is_none() => DELIVERED,
                     Some(_) => Outcome::Retry(AT_ONCE),
                 };
-                node.store.report(vec![Report { tenant: a, sequence: 1, outcome, attempt }]).await.unwrap();
+                record(&node.store, vec![Report { attempt, ..report(a, 1, outcome) }]).await;
             }
             let kept = AttemptRecord { response_text: "a\u{fffd}b\u{1F4E8}".to_owned(), ..long };
             let expected = [attempt(NOON, Some(AttemptError::Status)), kept, attempt(NOON + 9, None)];
@@ -464,7 +291,7 @@ on_both! {
             // No request was made: it counts, but there is nothing to log.
             assert_eq!(claimed(&node.store, a, 1).await, [2]);
             let none = Report { attempt: None, ..report(a, 2, Outcome::Failed) };
-            node.store.report(vec![none]).await.unwrap();
+            record(&node.store, vec![none]).await;
             assert_eq!(attempts(&node.store, a, 2).await, []);
             assert_eq!(get(&node.store, a, 2).await.state.push, PushProgress::Failed);
         });
@@ -475,7 +302,7 @@ on_both! {
             let node = open(&db);
             let a = with_backlog(&node.store, 7).await;
             assert_eq!(claimed(&node.store, a, 2).await, [1, 2]);
-            node.store.report(vec![report(a, 2, Outcome::Retry(NOON + 100))]).await.unwrap();
+            record(&node.store, vec![report(a, 2, Outcome::Retry(NOON + 100))]).await;
             let give_up = async |through| {
                 node.store.write(Some(a), move |conn| conn.give_up(a, through, AttemptError::Expired, 2, NOON)).await.unwrap()
             };
@@ -488,7 +315,7 @@ on_both! {
             assert_eq!(states, [pending, failed, failed, failed, failed, pending, pending], "a node has the first");
             assert_eq!(claimed(&node.store, a, 9).await, [6, 7]);
             let hand_back = [6, 7].map(|sequence| report(a, sequence, Outcome::HandBack(AT_ONCE)));
-            node.store.report(hand_back.to_vec()).await.unwrap();
+            record(&node.store, hand_back.to_vec()).await;
             assert_eq!(give_up(i64::MAX).await, 2, "through the last");
         });
     }
@@ -507,35 +334,6 @@ on_both! {
             }
             node.store.write(Some(a), move |conn| conn.expire(a, 25, 9)).await.unwrap();
             assert_eq!([through(25).await, through(35).await], [0, 4], "what has expired is not found");
-        });
-    }
-
-    fn resuming_makes_what_was_put_off_due_oldest_first_and_forgets_why_it_was_stopped(db) {
-        block_on(async {
-            let node = open(&db);
-            let a = with_backlog(&node.store, 4).await;
-            assert_eq!(claimed(&node.store, a, 3).await, [1, 2, 3]);
-            let put_off = [(1, 900), (2, 300), (3, 600)].map(|(at, time)| report(a, at, Outcome::Retry(NOON + time)));
-            node.store.report(put_off.to_vec()).await.unwrap();
-            let stop = async |version| {
-                node.store.write(Some(a), move |conn| conn.push_stop(a, version, "no success", true)).await.unwrap()
-            };
-            assert_eq!([stop(2).await, stop(1).await, stop(1).await], [false, true, false]);
-            let now = async || node.store.read(move |conn| conn.tenant_get(a)).await.unwrap().unwrap();
-            let stopped = now().await;
-            let reason = Some("no success");
-            assert_eq!((stopped.push_stopped.as_deref(), stopped.push_disabled, stopped.version), (reason, true, 2));
-            assert_eq!(stopped.push_resumed_at, stopped.created_at);
-
-            node.store.write(Some(a), move |conn| conn.settings_put(a, "{}", None)).await.unwrap();
-            assert!(now().await.push_disabled, "other settings leave it stopped");
-            let resumed = node.store.write(Some(a), move |conn| conn.settings_put(a, "{}", Some(NOON))).await.unwrap();
-            let state = (resumed.push_stopped.as_deref(), resumed.push_disabled, resumed.push_resumed_at);
-            assert_eq!(state, (None, false, NOON));
-            assert_eq!(claimed(&node.store, a, 2).await, [1, 2]);
-            assert_eq!(claimed(&node.store, a, 9).await, [3, 4]);
-            let gone = node.store.write(Some(a), move |conn| conn.push_stop(a, 4, "gone", false)).await.unwrap();
-            assert!(gone && !now().await.push_disabled);
         });
     }
 }

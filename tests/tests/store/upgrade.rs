@@ -106,7 +106,7 @@ on_both! {
                 error: None,
             };
             let outcome = Outcome::Delivered { dismiss: false };
-            let report = Report { tenant: a, sequence: 1, outcome, attempt: Some(attempt.clone()) };
+            let report = Report { tenant: a, sequence: 1, attempts: 2, outcome, attempt: Some(attempt.clone()) };
             store.report(vec![report]).await.unwrap();
             assert_eq!(state(1).await, (PushProgress::Delivered, 3, 0, None));
             assert_eq!(store.read(move |conn| conn.attempts(a, 1)).await.unwrap(), [attempt]);

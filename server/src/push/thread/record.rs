@@ -9,7 +9,7 @@ use crate::push::watch::stopped;
 use crate::rules::notification::StoredNotification;
 use crate::rules::retry;
 use crate::store::error::StoreError;
-use crate::store::seam::{AttemptRecord, Outcome, Queries, Report, TenantId};
+use crate::store::seam::{AT_ONCE, AttemptRecord, Outcome, Queries, Report, TenantId};
 use crate::store::{Store, Unrecorded};
 
 /// How often a stopping server tries to record an outcome.
@@ -30,7 +30,8 @@ impl Thread {
         if let Outcome::Hold(until) = outcome {
             queue.held_until = Some(until);
         }
-        self.reports.push(Report { tenant, sequence: notification.sequence, outcome, attempt });
+        let StoredNotification { sequence, ref state, .. } = *notification;
+        self.reports.push(Report { tenant, sequence, attempts: state.attempts, outcome, attempt });
     }
 
     /// Records the outcomes that have gathered.
@@ -41,9 +42,7 @@ impl Thread {
         let reports = std::mem::take(&mut self.reports);
         let exhausted = std::mem::take(&mut self.exhausted);
         let (store, attempts, stopping) = (self.store.clone(), self.attempts.clone(), self.stopping.clone());
-        self.reporting += 1;
-        let tenants: Vec<TenantId> = reports.iter().map(|report| report.tenant).collect();
-        word::begin(&self.events, Event::Reported(tenants.clone()), async move {
+        self.begin_report(reports, async move |reports| {
             let mut last_tries = LAST_TRIES;
             // An outcome must not be lost while this node lives: its lease would never end. With the node it ends.
             let mut reports = reports;
@@ -61,8 +60,33 @@ impl Thread {
             for (tenant, entry) in exhausted {
                 disable(&store, &attempts, tenant, &entry).await;
             }
+        });
+    }
+
+    /// Begins the recording of outcomes by the task.
+    fn begin_report(&mut self, reports: Vec<Report>, record: impl AsyncFnOnce(Vec<Report>) + 'static) {
+        self.reporting += 1;
+        let tenants = reports.iter().map(|report| report.tenant).collect();
+        // Should it panic, nobody knows what was recorded. What was is not touched by this.
+        let leases = reports.iter().map(|&Report { tenant, sequence, attempts, .. }| {
+            let outcome = Outcome::HandBack(AT_ONCE);
+            Report { tenant, sequence, attempts, outcome, attempt: None }
+        });
+        word::begin(&self.events, Event::Unreported(leases.collect()), async move {
+            record(reports).await;
             Event::Reported(tenants)
         });
+    }
+
+    /// Hands back what was leased for outcomes that are lost: others, or this node, push it again.
+    pub(super) fn unreported(&mut self, leases: Vec<Report>) {
+        tracing::error!(
+            outcomes = leases.len(),
+            "outcomes are lost; what isn't recorded will be pushed again"
+        );
+        self.reporting -= 1;
+        // Not at once, so that a panic that comes each time costs little.
+        self.unreported.extend(leases);
     }
 
     pub(super) fn reported(&mut self, tenants: &[TenantId]) {
@@ -141,3 +165,6 @@ fn note_stop(
         Err(error) => tracing::warn!(%error, "a push could not be stopped"),
     }
 }
+
+#[cfg(test)]
+mod tests;

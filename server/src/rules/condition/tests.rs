@@ -177,6 +177,10 @@ fn what_can_not_be_right_is_refused_with_its_place() {
         ("comment.matches('\\\\bx\\\\b')", "line 1, column 16", "ASCII word boundaries"),
         ("createdAt.getHours('Europe/Berlin') > 8", "line 1, column 19", "such as `+02:00`"),
         ("comment == b'abc'", "line 1, column 12", "bytes"),
+        (r"comment == b'\u00e9'", "line 1, column 12", "bytes are not supported"),
+        (r"comment == '\ud800'", "line 1, column 12", "an escape in the text stands for no character"),
+        (r"comment == 'a\z'", "line 1, column 12", "token recognition error"),
+        ("data.a == 99999999999999999999", "line 1, column 11", "int literal"),
         ("Event{a: 1} == null", "line 1, column", "messages"),
         ("has(data)", "line 1, column", "has()"),
         ("type == 'é' && nope", "line 1, column 16", "no variable `nope`"),
@@ -184,6 +188,10 @@ fn what_can_not_be_right_is_refused_with_its_place() {
         let refused = Condition::new(expression).map(|_| ()).expect_err(expression);
         assert!(refused.starts_with(place) && refused.contains(reason), "{expression}: {refused}");
         assert!(refused.len() < 600, "{expression}: {refused}");
+        assert!(
+            !refused.contains("{ ") && !refused.contains("(\""),
+            "{expression}: a program's words: {refused}"
+        );
     }
     assert!(Condition::new(&format!("type == '{}'", "ü".repeat(4086))).is_ok());
     assert!(Condition::new(&format!("type == '{}'", "ü".repeat(4087))).is_err());

@@ -55,6 +55,14 @@ fn the_limit_is_never_passed_and_order_is_kept() {
 }
 
 #[test]
+fn few_are_claimed_by_turns_and_of_many_a_share_may_be_retries() {
+    let mut lane = lane(8, 0);
+    assert_eq!([1, 1, 3, 3, 1].map(|count| lane.retries(count)), [1, 0, 1, 0, 1]);
+    assert_eq!([4, 7, 32].map(|count| lane.retries(count)), [1, 1, 8]);
+    assert_eq!(lane.retries(1), 0, "that was nobody's turn");
+}
+
+#[test]
 fn nothing_is_sent_before_the_limits_are_known() {
     let mut lane = Lane::default();
     lane.offer(1);

@@ -1,330 +1,23 @@
-//! The list of deliveries: filtered and ordered by index.
-//!
-//! What a delivery's push state, attempts, error and response status are, its class says, and a tenant has few classes
-//! (see the migration). So a list is put together from runs, each a range of one index: the classes, event types or times
-//! that the filter chooses, one group of them behind the other as the order wants it, the runs of a group merged. What no
-//! run can choose is a condition on its rows; if one part of the filter leaves only [`FEW`], those are read and put in order.
+//! The push queue: what is in a list of deliveries, and which notifications a job about deliveries is about.
+
+mod search;
 
 use std::collections::HashMap;
 
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Nullable, Text};
 use serde::Deserialize;
 use tidings_api::event::Change;
 
+use self::search::Search;
 use super::delivery::held;
 use super::{Conn, dialect};
 use crate::rules::notification::{Micros, PushProgress};
-use crate::store::queue::{DeliveryOrder, DeliveryQuery, DeliveryRow, Place, QueueQueries, Rank};
-use crate::store::rows::{LEASED, attempt_error, push_number, push_progress};
-use crate::store::runs::{
-    Bounds, Class, Conditions, EVERYTHING, JOINED, Run, distinct, list, quoted, span, statement, within,
+use crate::store::queue::{
+    DeliveryFilter, DeliveryOrder, DeliveryQuery, DeliveryRow, Place, QueueQueries, Rank,
 };
-use crate::store::schema::{notifications, positions, states};
+use crate::store::rows::{LEASED, attempt_error, push_number, push_progress};
+use crate::store::schema::{notifications, states};
 use crate::store::seam::{Result, TenantId};
-
-/// A filter that leaves no more than this many is answered by reading them all. Fewer in tests, which take both ways.
-const FEW: usize = if cfg!(test) { 200 } else { 1000 };
-
-/// A part of an ordered list: the runs that are merged, and which keys and sequences of them.
-struct Group {
-    rank: Rank,
-    runs: Vec<Run>,
-    bounds: Bounds,
-    conditions: Conditions,
-}
-
-#[derive(QueryableByName)]
-struct Found {
-    #[diesel(sql_type = BigInt)]
-    key: i64,
-    #[diesel(sql_type = BigInt)]
-    sequence: i64,
-}
-
-#[derive(QueryableByName)]
-struct ClassValue {
-    #[diesel(sql_type = BigInt)]
-    value: i64,
-}
-
-#[derive(QueryableByName)]
-struct NameValue {
-    #[diesel(sql_type = Text)]
-    value: String,
-}
-
-/// What decides on the place of a delivery.
-#[derive(QueryableByName)]
-struct Facts {
-    #[diesel(sql_type = BigInt)]
-    sequence: i64,
-    #[diesel(sql_type = BigInt)]
-    class: i64,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    processed_at: Option<i64>,
-    #[diesel(sql_type = Nullable<BigInt>)]
-    due_at: Option<i64>,
-    #[diesel(sql_type = BigInt)]
-    created_at: i64,
-    #[diesel(sql_type = Text)]
-    event_type: String,
-}
-
-/// A request on its way.
-struct Search<'a> {
-    conn: &'a mut Conn,
-    tenant: i64,
-    query: &'a DeliveryQuery,
-    /// The classes that the filter chooses, and whether it leaves any out.
-    classes: Vec<i64>,
-    narrowed: bool,
-    /// What is put off has a `due_at` between these, both exclusive.
-    put_off: (i64, i64),
-}
-
-impl Search<'_> {
-    fn find(&mut self) -> Result<Vec<Place>> {
-        if self.classes.is_empty() {
-            return Ok(Vec::new());
-        }
-        match self.few()? {
-            Some(sequences) => self.sort(&sequences),
-            None => self.walk(),
-        }
-    }
-
-    /// Whether an attempt is put off.
-    fn is_put_off(&self) -> String {
-        let (low, high) = self.put_off;
-        format!("states.push_state = 1 AND states.due_at > {low} AND states.due_at < {high}")
-    }
-
-    /// The bounds of those that are put off to a time that the filter chooses.
-    fn due(&self) -> Bounds {
-        let (low, high) = self.put_off;
-        within(self.query.filter.next_attempt_at, ((low, i64::MAX), (high, 0)))
-    }
-
-    /// The conditions of the filter. Those that a run meets by itself do no harm.
-    fn conditions(&self) -> Conditions {
-        let filter = &self.query.filter;
-        let mut state = vec!["states.push_state <> 0".to_owned()];
-        if self.narrowed {
-            state.push(format!("states.class IN ({})", list(&self.classes)));
-        }
-        state.extend(span("states.processed_at", filter.last_processed_at));
-        if filter.next_attempt_at.is_set() {
-            state.push(self.is_put_off());
-            state.extend(span("states.due_at", filter.next_attempt_at));
-        }
-        let types = filter.event_types.as_ref().map(|types| list(types.iter().map(|name| quoted(name))));
-        let types = types.map(|types| format!("notifications.event_type IN ({types})"));
-        Conditions {
-            state,
-            event: span("notifications.created_at", filter.event_time).chain(types).collect(),
-        }
-    }
-
-    fn of_classes(&self, run: fn(i64) -> Run) -> Vec<Run> {
-        self.classes.iter().copied().map(run).collect()
-    }
-
-    /// All that one condition of the filter leaves, if they are few. Conditions that the walk meets by its choice of runs
-    /// are not tried.
-    fn few(&mut self) -> Result<Option<Vec<i64>>> {
-        let (filter, order) = (&self.query.filter, self.query.order);
-        if let Some(ids) = &filter.ids {
-            return Ok(Some(ids.clone()));
-        }
-        let mut tries = Vec::new();
-        if let Some(types) = filter.event_types.as_ref().filter(|_| order != DeliveryOrder::EventType) {
-            tries.push((types.iter().cloned().map(Run::Type).collect(), EVERYTHING));
-        }
-        if filter.event_time.is_set() && order != DeliveryOrder::EventTime {
-            tries.push((vec![Run::Created], within(filter.event_time, EVERYTHING)));
-        }
-        if filter.last_processed_at.is_set() && order != DeliveryOrder::LastProcessedAt {
-            tries.push((self.of_classes(Run::Processed), within(filter.last_processed_at, EVERYTHING)));
-        }
-        if filter.next_attempt_at.is_set() && order != DeliveryOrder::NextAttemptAt {
-            tries.push((vec![Run::Due], self.due()));
-        }
-        let by_event = [DeliveryOrder::EventType, DeliveryOrder::EventTime, DeliveryOrder::NextAttemptAt];
-        if self.narrowed && by_event.contains(&order) {
-            tries.push((self.of_classes(Run::Class), EVERYTHING));
-        }
-        for (runs, bounds) in tries {
-            // Without the other conditions, so that no more than this many rows are looked at.
-            let found = self.merge(&runs, &Conditions::default(), bounds, false, FEW + 1)?;
-            if found.len() <= FEW {
-                return Ok(Some(found.into_iter().map(|(_, sequence)| sequence).collect()));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Puts those of a few that meet all conditions in order.
-    fn sort(&mut self, sequences: &[i64]) -> Result<Vec<Place>> {
-        if sequences.is_empty() {
-            return Ok(Vec::new());
-        }
-        let Conditions { state, event } = self.conditions();
-        let mut all = vec![
-            format!("states.tenant_id = {}", self.tenant),
-            format!("states.sequence IN ({})", list(sequences)),
-            JOINED.to_owned(),
-        ];
-        all.extend(state.into_iter().chain(event));
-        let statement = format!(
-            "SELECT states.sequence, class, processed_at, due_at, created_at, event_type FROM states, notifications WHERE {}",
-            all.join(" AND ")
-        );
-        let facts: Vec<Facts> = diesel::sql_query(statement).load(self.conn)?;
-        let DeliveryQuery { descending, backwards, from, limit, .. } = self.query;
-        let compare = |one: &Place, other: &Place| {
-            let order = one.compare(other, *descending);
-            if *backwards { order.reverse() } else { order }
-        };
-        let mut places: Vec<Place> = facts.into_iter().map(|facts| self.place(facts)).collect();
-        places.retain(|place| from.as_ref().is_none_or(|from| compare(place, from).is_gt()));
-        places.sort_unstable_by(compare);
-        places.truncate(*limit);
-        Ok(places)
-    }
-
-    fn place(&self, facts: Facts) -> Place {
-        let order = self.query.order;
-        let (rank, key) = match order {
-            DeliveryOrder::EventType => (Rank::Name(facts.event_type), 0),
-            DeliveryOrder::EventTime => (Rank::Number(0), facts.created_at),
-            DeliveryOrder::NextAttemptAt => {
-                let (low, high) = self.put_off;
-                let waits = Class(facts.class).push() == PushProgress::Pending;
-                let due = facts.due_at.filter(|due| waits && low < *due && *due < high);
-                due.map_or((Rank::Missing, 0), |due| (Rank::Number(0), due))
-            }
-            DeliveryOrder::LastProcessedAt => {
-                (Class(facts.class).rank(order), facts.processed_at.unwrap_or_default())
-            }
-            _ => (Class(facts.class).rank(order), 0),
-        };
-        Place { rank, key, sequence: facts.sequence }
-    }
-
-    /// The parts of the list.
-    fn groups(&mut self) -> Result<Vec<Group>> {
-        let (filter, order, conditions) = (&self.query.filter, self.query.order, self.conditions());
-        let group = |rank, runs, bounds| Group { rank, runs, bounds, conditions: conditions.clone() };
-        let classes = self.of_classes(Run::Class);
-        let is_delivered = |class: &i64| Class(*class).push() == PushProgress::Delivered;
-        Ok(match order {
-            DeliveryOrder::EventType => {
-                let names = match &filter.event_types {
-                    Some(names) => names.clone(),
-                    None => {
-                        let names = distinct(self.tenant, "notifications", "event_type", "");
-                        let names: Vec<NameValue> = diesel::sql_query(names).load(self.conn)?;
-                        names.into_iter().map(|name| name.value).collect()
-                    }
-                };
-                let names = names.into_iter();
-                names.map(|name| group(Rank::Name(name.clone()), vec![Run::Type(name)], EVERYTHING)).collect()
-            }
-            DeliveryOrder::EventTime => {
-                vec![group(Rank::Number(0), vec![Run::Created], within(filter.event_time, EVERYTHING))]
-            }
-            DeliveryOrder::NextAttemptAt => {
-                let mut groups = vec![group(Rank::Number(0), vec![Run::Due], self.due())];
-                if !filter.next_attempt_at.is_set() {
-                    let mut rest = group(Rank::Missing, classes, EVERYTHING);
-                    rest.conditions.state.push(format!("NOT ({})", self.is_put_off()));
-                    groups.push(rest);
-                }
-                groups
-            }
-            // What is delivered is most of it: then the type chooses better than the class.
-            DeliveryOrder::Id if self.classes.iter().any(is_delivered) && filter.event_types.is_some() => {
-                let types = filter.event_types.iter().flatten();
-                vec![group(Rank::Number(0), types.cloned().map(Run::Type).collect(), EVERYTHING)]
-            }
-            _ => {
-                let mut groups: Vec<Group> = Vec::new();
-                for class in &self.classes {
-                    let rank = Class(*class).rank(order);
-                    let timed = order == DeliveryOrder::LastProcessedAt && Class(*class).is_processed();
-                    let run = if timed { Run::Processed(*class) } else { Run::Class(*class) };
-                    match groups.iter_mut().find(|group| group.rank == rank) {
-                        Some(group) => group.runs.push(run),
-                        None if timed => {
-                            groups.push(group(rank, vec![run], within(filter.last_processed_at, EVERYTHING)));
-                        }
-                        None => groups.push(group(rank, vec![run], EVERYTHING)),
-                    }
-                }
-                groups
-            }
-        })
-    }
-
-    /// Goes through the parts of the list, from where the page begins.
-    fn walk(&mut self) -> Result<Vec<Place>> {
-        let DeliveryQuery { descending, backwards, from, limit, .. } = self.query;
-        let start = |rank: &Rank| Place { rank: rank.clone(), key: 0, sequence: 0 };
-        let mut groups = self.groups()?;
-        groups.sort_by(|one, other| start(&one.rank).compare(&start(&other.rank), *descending));
-        if *backwards {
-            groups.reverse();
-        }
-        let down = descending != backwards;
-        let mut places: Vec<Place> = Vec::new();
-        for Group { rank, runs, mut bounds, conditions } in groups {
-            if let Some(from) = from {
-                if rank == from.rank {
-                    let edge = (from.key, from.sequence);
-                    if down { bounds.1 = bounds.1.min(edge) } else { bounds.0 = bounds.0.max(edge) }
-                } else if start(&rank).compare(from, *descending).is_lt() != *backwards {
-                    continue;
-                }
-            }
-            let left = limit.saturating_sub(places.len());
-            if left == 0 {
-                break;
-            }
-            let found = self.merge(&runs, &conditions, bounds, down, left)?;
-            let found = found.into_iter();
-            places.extend(found.map(|(key, sequence)| Place { rank: rank.clone(), key, sequence }));
-        }
-        Ok(places)
-    }
-
-    /// The first keys and sequences of several runs together.
-    fn merge(
-        &mut self,
-        runs: &[Run],
-        conditions: &Conditions,
-        mut bounds: Bounds,
-        down: bool,
-        limit: usize,
-    ) -> Result<Vec<(i64, i64)>> {
-        let mut merged: Vec<(i64, i64)> = Vec::new();
-        for run in runs {
-            let statement = statement(self.tenant, run, conditions, bounds, down, limit);
-            let found: Vec<Found> = diesel::sql_query(statement).load(self.conn)?;
-            merged.extend(found.iter().map(|found| (found.key, found.sequence)));
-            merged.sort_unstable();
-            if down {
-                merged.reverse();
-            }
-            merged.truncate(limit);
-            // The next run need not read what would not be among the first any more.
-            if let Some(last) = merged.last().filter(|_| merged.len() == limit) {
-                if down { bounds.0 = *last } else { bounds.1 = *last }
-            }
-        }
-        Ok(merged)
-    }
-}
 
 impl QueueQueries for Conn {
     fn delivery_page(
@@ -332,18 +25,7 @@ impl QueueQueries for Conn {
         tenant: TenantId,
         query: &DeliveryQuery,
     ) -> Result<Vec<(Place, DeliveryRow)>> {
-        let last = positions::table.find(tenant.0).select(positions::last_sequence).first(self).optional()?;
-        let Some(last) = last else { return Ok(Vec::new()) };
-        let put_off = (if query.push_is_active { last } else { LEASED }, LEASED);
-        let places = dialect::by_index(self, |conn| {
-            let all = distinct(tenant.0, "states", "class", " AND push_state <> 0");
-            let all: Vec<ClassValue> = diesel::sql_query(all).load(conn)?;
-            let all = all.into_iter().map(|class| class.value);
-            let (classes, others): (Vec<i64>, Vec<i64>) =
-                all.partition(|class| Class(*class).matches(&query.filter));
-            let narrowed = !others.is_empty();
-            Search { conn, tenant: tenant.0, query, classes, narrowed, put_off }.find()
-        })?;
+        let places = Search::run(self, tenant, query)?;
         let sequences: Vec<i64> = places.iter().map(|place| place.sequence).collect();
         let mut rows = read(self, tenant, &sequences)?;
         let found = places.into_iter();
@@ -353,6 +35,29 @@ impl QueueQueries for Conn {
     fn delivery_get(&mut self, tenant: TenantId, sequence: i64) -> Result<Option<DeliveryRow>> {
         Ok(read(self, tenant, &[sequence])?.remove(&sequence))
     }
+}
+
+/// The sequences of deliveries between two, the first exclusive, in their order.
+pub(super) fn matching(
+    conn: &mut Conn,
+    tenant: TenantId,
+    filter: &DeliveryFilter,
+    (after, up_to): (i64, i64),
+    limit: usize,
+) -> Result<Vec<i64>> {
+    let from = Place { rank: Rank::Number(0), key: 0, sequence: after };
+    let query = DeliveryQuery {
+        filter: filter.clone(),
+        order: DeliveryOrder::Id,
+        descending: false,
+        from: Some(from),
+        backwards: false,
+        limit,
+        up_to,
+        push_is_active: true,
+    };
+    let places = Search::run(conn, tenant, &query)?;
+    Ok(places.into_iter().map(|place| place.sequence).collect())
 }
 
 /// The deliveries with these sequences. One by one, because what isn't shown of them may be large.
@@ -422,5 +127,4 @@ fn change(extra: &str) -> Option<Change> {
 }
 
 #[cfg(test)]
-#[path = "deliveries_tests.rs"]
 mod tests;

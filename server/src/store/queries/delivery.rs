@@ -2,22 +2,24 @@
 //!
 //! A lease is the pair of a node's number in `owner` and the largest time in `due_at`. It needs no renewal of its own:
 //! it is good while its node is seen. An outcome counts only where the row still names the node, so a node that was
-//! taken for dead can't record anything over its successor.
+//! taken for dead can't record anything over its successor; and only where as many attempts were made as when it was
+//! leased, so that no outcome counts twice.
 //!
 //! What waits has its own sequence in `due_at`, or a time if it is put off. Sequences never come near times, so the index
 //! by `due_at` holds first what is due at once, in order, and whatever is larger than the newest sequence is put off.
+//! A second index has what is put off by its sequence.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::{BigInt, Bool, Nullable};
+use diesel::sql_types::{BigInt, Bool, Integer, Nullable};
 use tidings_api::delivery::AttemptError;
 
 use super::{Conn, dialect};
 use crate::rules::notification::{Micros, PushProgress, StoredNotification};
 use crate::store::rows::{
-    AttemptEnd, AttemptRow, ContentRow, LEASED, LogRow, StateRow, error_number, push_number, stored,
+    AttemptEnd, AttemptRow, ContentRow, LEASED, LogRow, PUT_OFF, StateRow, error_number, push_number, stored,
 };
 use crate::store::schema::{attempts, nodes, notifications, positions, states};
 use crate::store::seam::{
@@ -37,11 +39,23 @@ struct DueRow {
     held_until: Option<i64>,
 }
 
+#[derive(QueryableByName)]
+struct PutOffRow {
+    #[diesel(sql_type = BigInt)]
+    sequence: i64,
+    #[diesel(sql_type = Integer)]
+    size: i32,
+}
+
+/// Among so many of those that are put off the oldest that is due is looked for: more than ever can keep their schedule
+/// while a receiver is probed, and few enough to be read at any time.
+const OLDEST: i64 = 500;
+
 impl DeliveryQueries for Conn {
     fn report(&mut self, reports: &[&Report], node: NodeId, now: Micros) -> Result<()> {
         let mut ends = Vec::new();
         for report in reports {
-            let (tenant_id, sequence) = (report.tenant.0, report.sequence);
+            let (tenant_id, sequence, attempts) = (report.tenant.0, report.sequence, report.attempts);
             let at = |time| Some(if time == AT_ONCE { sequence } else { time });
             let (progress, due_at, dismiss) = match report.outcome {
                 Outcome::Delivered { dismiss } => (PushProgress::Delivered, None, dismiss),
@@ -49,8 +63,8 @@ impl DeliveryQueries for Conn {
                 Outcome::Hold(_) => (PushProgress::Pending, at(AT_ONCE), false),
                 Outcome::Failed => (PushProgress::Failed, None, false),
                 Outcome::HandBack(time) => {
-                    let row = states::table.find((tenant_id, sequence)).filter(states::owner.eq(node.0));
-                    diesel::update(row)
+                    let row = states::table.find((tenant_id, sequence));
+                    diesel::update(row.filter(states::owner.eq(node.0).and(states::attempts.eq(attempts))))
                         .set((states::owner.eq(None::<i64>), states::due_at.eq(at(time))))
                         .execute(self)?;
                     continue;
@@ -60,6 +74,7 @@ impl DeliveryQueries for Conn {
             ends.push(AttemptEnd {
                 tenant_id,
                 sequence,
+                attempts,
                 push_state: push_number(progress),
                 due_at,
                 dismiss,
@@ -129,15 +144,14 @@ impl DeliveryQueries for Conn {
         };
         let mut chosen: Vec<(i64, i32)> = Vec::new();
         if want.retries > 0 && !want.fifo {
-            chosen = due().filter(states::due_at.gt(last)).limit(want.retries.min(want.limit)).load(self)?;
-        }
-        let retries = chosen.len();
-        for row in due().limit(want.limit).load(self)? {
-            if !chosen[..retries].contains(&row) {
-                chosen.push(row);
+            let retries = want.retries.min(want.limit);
+            chosen = oldest_due(self, tenant, now, retries)?;
+            if chosen.len() < usize::try_from(retries).unwrap_or(0) {
+                let longest = due().filter(states::due_at.gt(last)).limit(retries);
+                add(&mut chosen, longest.load(self)?, retries);
             }
         }
-        chosen.truncate(usize::try_from(want.limit).unwrap_or(usize::MAX));
+        add(&mut chosen, due().limit(want.limit).load(self)?, want.limit);
         let mut room = want.bytes;
         let fits = chosen.iter().enumerate().take_while(|(index, (_, size))| {
             let size = usize::try_from(*size).unwrap_or(0);
@@ -175,10 +189,13 @@ impl DeliveryQueries for Conn {
         let count = |sequences: &Vec<i64>| i64::try_from(sequences.len()).unwrap_or(limit);
         if count(&sequences) < limit {
             sequences.extend(
-                waiting()
-                    .filter(states::due_at.gt(last).and(states::due_at.lt(LEASED)))
+                states::table
+                    .filter(states::tenant_id.eq(tenant.0))
+                    .filter(sql::<Bool>(PUT_OFF))
                     .filter(states::sequence.le(through))
+                    .order(states::sequence)
                     .limit(limit - count(&sequences))
+                    .select(states::sequence)
                     .load::<i64>(self)?,
             );
         }
@@ -284,6 +301,29 @@ impl DeliveryQueries for Conn {
     }
 }
 
+/// Of the oldest that are put off, up to `limit` that are due: sequences and sizes. Whichever is tried first keeps its
+/// schedule, whatever else is due.
+fn oldest_due(conn: &mut Conn, tenant: TenantId, now: Micros, limit: i64) -> Result<Vec<(i64, i32)>> {
+    let tenant = tenant.0;
+    let rows: Vec<PutOffRow> = diesel::sql_query(format!(
+        "SELECT sequence, size FROM (SELECT sequence, size, due_at FROM states WHERE tenant_id = {tenant} AND {PUT_OFF} \
+         ORDER BY sequence LIMIT {OLDEST}) AS oldest WHERE due_at <= {now} ORDER BY sequence LIMIT {limit}",
+    ))
+    .load(conn)?;
+    Ok(rows.into_iter().map(|row| (row.sequence, row.size)).collect())
+}
+
+/// Adds those that aren't there yet, up to `limit` in all.
+fn add(chosen: &mut Vec<(i64, i32)>, more: Vec<(i64, i32)>, limit: i64) {
+    let there = chosen.len();
+    for row in more {
+        if !chosen[..there].contains(&row) {
+            chosen.push(row);
+        }
+    }
+    chosen.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+}
+
 /// Leases notifications to a node, and reads them.
 fn lease(
     conn: &mut Conn,
@@ -292,18 +332,19 @@ fn lease(
     sequences: &[i64],
 ) -> Result<Vec<StoredNotification>> {
     let rows = states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq_any(sequences)));
-    diesel::update(rows)
+    let mut leased: Vec<StateRow> = diesel::update(rows)
         .set((states::owner.eq(Some(node.0)), states::due_at.eq(Some(LEASED))))
-        .execute(conn)?;
-    let rows: Vec<(StateRow, ContentRow)> = states::table
-        .inner_join(notifications::table.on(
-            notifications::tenant_id.eq(states::tenant_id).and(notifications::sequence.eq(states::sequence)),
-        ))
-        .filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq_any(sequences)))
-        .order(states::sequence)
-        .select((StateRow::as_select(), ContentRow::as_select()))
+        .returning(StateRow::as_returning())
+        .get_results(conn)?;
+    leased.sort_unstable_by_key(|row| row.sequence);
+    // Not joined: PostgreSQL would read all that the tenant has, for as long as it has no statistics.
+    let contents: Vec<(i64, ContentRow)> = notifications::table
+        .filter(notifications::tenant_id.eq(tenant.0).and(notifications::sequence.eq_any(sequences)))
+        .select((notifications::sequence, ContentRow::as_select()))
         .load(conn)?;
-    Ok(rows.into_iter().map(stored).collect())
+    let mut contents: HashMap<i64, ContentRow> = contents.into_iter().collect();
+    let both = |state: StateRow| contents.remove(&state.sequence).map(|content| stored((state, content)));
+    Ok(leased.into_iter().filter_map(both).collect())
 }
 
 /// Makes up to `limit` of those that are put off due at once; answers how many. `last` is the tenant's newest sequence: no

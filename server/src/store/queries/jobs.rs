@@ -9,13 +9,16 @@ use tidings_api::notification::Flags;
 
 use super::delivery::{head, release};
 use super::notifications::{joined, matching};
-use super::{Conn, Db};
+use super::{Conn, Db, deliveries};
 use crate::rules::notification::{Micros, PushProgress};
 use crate::store::error::StoreError;
-use crate::store::queue::{Job, JobQueries, Targets};
+use crate::store::queue::{DeliveryFilter, Job, JobQueries, Targets};
 use crate::store::rows::{LEASED, push_number};
 use crate::store::schema::{jobs, nodes, notifications, states};
 use crate::store::seam::{NodeId, Result, TenantId};
+
+/// How many deliveries are counted at a time.
+const COUNTED: usize = 10_000;
 
 #[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = jobs)]
@@ -108,18 +111,29 @@ impl JobQueries for Conn {
     fn job_list(
         &mut self,
         tenant: TenantId,
-        after: Option<&(Micros, String)>,
-        limit: i64,
+        from: Option<&(Micros, String)>,
+        backwards: bool,
+        limit: usize,
     ) -> Result<Vec<Job>> {
         let mut query = jobs::table
             .filter(jobs::tenant_id.eq(tenant.0))
-            .order((jobs::created_at.desc(), jobs::id.desc()))
-            .limit(limit)
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
             .select(JobRow::as_select())
             .into_boxed::<Db>();
-        if let Some((time, id)) = after {
-            let tied = jobs::created_at.eq(time).and(jobs::id.lt(id));
-            query = query.filter(jobs::created_at.le(time)).filter(jobs::created_at.lt(time).or(tied));
+        query = match backwards {
+            true => query.order((jobs::created_at.asc(), jobs::id.asc())),
+            false => query.order((jobs::created_at.desc(), jobs::id.desc())),
+        };
+        if let Some((time, id)) = from {
+            let tied = jobs::created_at.eq(time);
+            query = match backwards {
+                true => query
+                    .filter(jobs::created_at.ge(time))
+                    .filter(jobs::created_at.gt(time).or(tied.and(jobs::id.gt(id)))),
+                false => query
+                    .filter(jobs::created_at.le(time))
+                    .filter(jobs::created_at.lt(time).or(tied.and(jobs::id.lt(id)))),
+            };
         }
         query.load(self)?.into_iter().map(job).collect()
     }
@@ -176,13 +190,9 @@ impl JobQueries for Conn {
             Targets::Ids(ids) => {
                 let mut there = 0;
                 for ids in ids.chunks(1000) {
-                    there += states::table
-                        .filter(states::tenant_id.eq(job.tenant.0).and(states::sequence.eq_any(ids)))
-                        .count()
-                        .get_result::<i64>(self)?;
+                    there += still(self, job, ids)?.len();
                 }
-                let total = i64::try_from(ids.len()).unwrap_or(i64::MAX);
-                Ok((total, total - there))
+                Ok((number(ids.len()), number(ids.len() - there)))
             }
             Targets::Matching { filter, up_to } => {
                 let query = joined()
@@ -190,6 +200,17 @@ impl JobQueries for Conn {
                     .select(diesel::dsl::count_star())
                     .into_boxed::<Db>();
                 Ok((matching!(query, job.tenant, filter).first(self)?, 0))
+            }
+            Targets::Deliveries { filter, up_to } => {
+                let (mut total, mut after) = (0, 0);
+                loop {
+                    let found = deliveries::matching(self, job.tenant, filter, (after, *up_to), COUNTED)?;
+                    total += number(found.len());
+                    match found.last() {
+                        Some(last) => after = *last,
+                        None => return Ok((total, 0)),
+                    }
+                }
             }
         }
     }
@@ -223,22 +244,30 @@ impl JobQueries for Conn {
                     .into_boxed::<Db>();
                 matching!(query, job.tenant, filter).load(self)?
             }
+            Targets::Deliveries { filter, up_to } => {
+                let limit = usize::try_from(limit).unwrap_or(0);
+                deliveries::matching(self, job.tenant, filter, (job.position, *up_to), limit)?
+            }
         })
     }
 
     fn job_step(&mut self, job: &Job, node: NodeId, sequences: &[i64]) -> Result<()> {
         let Some(last) = sequences.last() else { return Ok(()) };
-        let rows = || {
-            states::table.filter(states::tenant_id.eq(job.tenant.0).and(states::sequence.eq_any(sequences)))
+        // Looked at again: what was found may have changed since.
+        let still = still(self, job, sequences)?;
+        let rows =
+            || states::table.filter(states::tenant_id.eq(job.tenant.0).and(states::sequence.eq_any(&still)));
+        let (all, there) = (number(sequences.len()), number(still.len()));
+        let (processed, failed) = match job.task.targets {
+            Targets::Ids(_) => (all, all - there),
+            Targets::Matching { .. } | Targets::Deliveries { .. } => (there, 0),
         };
-        let all = i64::try_from(sequences.len()).unwrap_or(i64::MAX);
-        let there: i64 = rows().count().get_result(self)?;
         // First, because it decides whether this node may do the rest.
         let noted = diesel::update(own(job, node))
             .set((
                 jobs::position.eq(last),
-                jobs::processed.eq(jobs::processed + all),
-                jobs::failed.eq(jobs::failed + all - there),
+                jobs::processed.eq(jobs::processed + processed),
+                jobs::failed.eq(jobs::failed + failed),
             ))
             .execute(self)?;
         if noted == 0 {
@@ -256,7 +285,7 @@ impl JobQueries for Conn {
                     ))
                     .execute(self)?;
                 // Under strict order what is to go first now doesn't wait until an earlier attempt would be due again.
-                if head(self, job.tenant)?.is_some_and(|head| sequences.contains(&head)) {
+                if head(self, job.tenant)?.is_some_and(|head| still.contains(&head)) {
                     release(self, &[job.tenant.0])?;
                 }
             }
@@ -297,4 +326,28 @@ impl JobQueries for Conn {
         }
         Ok(old.len())
     }
+}
+
+/// Those of some sequences that a job is about as they are now.
+fn still(conn: &mut Conn, job: &Job, sequences: &[i64]) -> Result<Vec<i64>> {
+    let (tenant, named) = (job.tenant, states::sequence.eq_any(sequences));
+    Ok(match &job.task.targets {
+        Targets::Ids(_) => {
+            let there = states::table.filter(states::tenant_id.eq(tenant.0).and(named));
+            there.select(states::sequence).load(conn)?
+        }
+        Targets::Matching { filter, .. } => {
+            let query = joined().filter(states::tenant_id.eq(tenant.0).and(named));
+            let query = query.select(states::sequence).into_boxed::<Db>();
+            matching!(query, tenant, filter).load(conn)?
+        }
+        Targets::Deliveries { filter, .. } => {
+            let filter = DeliveryFilter { ids: Some(sequences.to_vec()), ..filter.clone() };
+            deliveries::matching(conn, tenant, &filter, (0, i64::MAX), sequences.len())?
+        }
+    })
+}
+
+fn number(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
 }

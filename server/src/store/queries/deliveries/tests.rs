@@ -4,12 +4,18 @@ use std::cmp::Ordering;
 use std::sync::{Arc, Mutex};
 
 use diesel::connection::{InstrumentationEvent, SimpleConnection};
+use diesel::sql_types::Text;
 use tidings_api::delivery::AttemptError;
+use tidings_api::job::JobAction;
+use tidings_api::notification::Flags;
 
+use super::search::FEW;
 use super::*;
 use crate::store::DatabaseUrl;
-use crate::store::queue::{DeliveryFilter, Span};
+use crate::store::queue::{Job, JobQueries, Span, Targets, Task};
 use crate::store::rows::error_number;
+use crate::store::runs::quoted;
+use crate::store::seam::{Filter, NodeId};
 
 const ORDERS: [DeliveryOrder; 9] = [
     DeliveryOrder::Id,
@@ -299,6 +305,7 @@ fn every_order_of_every_filter_is_complete_in_both_directions() {
                     from: None,
                     backwards: false,
                     limit: 317,
+                    up_to: i64::MAX,
                     push_is_active,
                 };
                 let expected = expected(&samples, &query);
@@ -321,12 +328,85 @@ fn every_order_of_every_filter_is_complete_in_both_directions() {
                 from: None,
                 backwards: false,
                 limit,
+                up_to: i64::MAX,
                 push_is_active: true,
             };
             let expected = expected(few, &query);
             let (there, back) = walk(database.conn(), &query);
             assert_eq!((there, back), (expected.clone(), expected), "by {order:?} in pages of {limit}");
         }
+    }
+}
+
+#[test]
+fn what_a_job_is_about_is_what_the_list_holds() {
+    let mut database = Database::new();
+    let conn = database.conn();
+    let samples = samples(5 * i64::try_from(FEW).unwrap());
+    fill(conn, &samples);
+    for (number, filter) in filters().into_iter().enumerate() {
+        let query = DeliveryQuery {
+            filter: filter.clone(),
+            order: DeliveryOrder::Id,
+            descending: false,
+            from: None,
+            backwards: false,
+            limit: 0,
+            up_to: i64::MAX,
+            push_is_active: true,
+        };
+        // The other tenant has every third.
+        for (tenant, up_to, share) in [(1, i64::MAX, 1), (1, 700, 1), (2, i64::MAX, 3)] {
+            let tenant = TenantId(tenant);
+            let mut listed = expected(&samples, &query);
+            listed.retain(|sequence| *sequence <= up_to && sequence % share == 0);
+            let (mut found, mut after) = (Vec::new(), 0);
+            loop {
+                let step = matching(conn, tenant, &filter, (after, up_to), 400).unwrap();
+                let Some(last) = step.last() else { break };
+                after = *last;
+                found.extend(step);
+            }
+            assert_eq!(found, listed, "filter {number} of {tenant:?} up to {up_to}");
+        }
+    }
+}
+
+#[test]
+fn what_has_changed_since_a_job_looked_is_left_alone() {
+    let mut database = Database::new();
+    let conn = database.conn();
+    let samples = samples(100);
+    fill(conn, &samples);
+    let failed = || samples.iter().filter(|sample| sample.push == PushProgress::Failed);
+    let by_delivery =
+        DeliveryFilter { states: Some(vec![PushProgress::Failed]), ..DeliveryFilter::default() };
+    let by_notification = Filter { push: Some(vec![PushProgress::Failed]), ..Filter::default() };
+    let (node, tenant) = (NodeId(1), TenantId(1));
+    for targets in [
+        Targets::Deliveries { filter: by_delivery, up_to: 100 },
+        Targets::Matching { filter: by_notification, up_to: 100 },
+    ] {
+        let set = Flags { is_read: Some(true), ..Flags::default() };
+        let task = Task { action: JobAction::Update, set, targets, dry_run: false };
+        assert!(conn.job_create(&Job::new(tenant, 1, task), 9).unwrap());
+        let job = conn.job_claim(tenant, node, 2).unwrap().unwrap();
+        let found = conn.job_next(&job, 500).unwrap();
+        assert_eq!(found, failed().map(|sample| sample.sequence).collect::<Vec<_>>());
+        // Before its step the first is delivered.
+        let first = found[0];
+        let moved = |state: i32| {
+            format!("UPDATE states SET push_state = {state} WHERE tenant_id = 1 AND sequence = {first}")
+        };
+        conn.batch_execute(&moved(2)).unwrap();
+        conn.job_step(&job, node, &found).unwrap();
+        let job = conn.job_get(tenant, &job.id).unwrap().unwrap();
+        assert_eq!((job.processed, job.failed), (i64::try_from(found.len()).unwrap() - 1, 0));
+        let read = states::table.filter(states::tenant_id.eq(1).and(states::is_read)).order(states::sequence);
+        assert_eq!(read.select(states::sequence).load::<i64>(conn).unwrap(), found[1..]);
+        conn.job_done(&job, node, 3).unwrap();
+        conn.batch_execute(&moved(3)).unwrap();
+        conn.batch_execute("UPDATE states SET is_read = FALSE").unwrap();
     }
 }
 
@@ -391,6 +471,7 @@ fn each_filter_and_each_order_goes_by_an_index() {
                 from,
                 backwards: false,
                 limit: 101,
+                up_to: i64::MAX,
                 push_is_active: true,
             };
             let issued = Arc::new(Mutex::new(Vec::new()));
@@ -401,6 +482,7 @@ fn each_filter_and_each_order_goes_by_an_index() {
                 }
             });
             conn.delivery_page(TenantId(1), &query).unwrap();
+            matching(conn, TenantId(1), &query.filter, (9000, 15_000), 500).unwrap();
             conn.set_instrumentation(|_: InstrumentationEvent<'_>| {});
             let issued = std::mem::take(&mut *issued.lock().unwrap());
             let texts = issued.iter().filter_map(|statement| statement.split(" -- binds").next());

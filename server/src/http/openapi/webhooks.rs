@@ -1,0 +1,115 @@
+//! What the server itself sends to a tenant's URLs, described for those who write a receiver.
+
+use serde_json::json;
+use tidings_api::{MEDIA_TYPE, TENANT_HEADER};
+use utoipa::openapi::path::{
+    HttpMethod, OperationBuilder, ParameterBuilder, ParameterIn, PathItem, Paths, PathsBuilder,
+};
+use utoipa::openapi::request_body::RequestBodyBuilder;
+use utoipa::openapi::schema::{AllOfBuilder, ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::{Content, Ref, RefOr, Required, ResponseBuilder, Schema, SecurityRequirement};
+
+/// A header: its name, whether it is always there, what it says, and an example.
+type Header = (&'static str, bool, &'static str, &'static str);
+
+/// Those of Standard Webhooks.
+const SIGNED: [Header; 3] = [
+    (
+        "webhook-id",
+        true,
+        "The same for every attempt: whoever has seen it has the content",
+        "msg_c4c5a3d0-58b8-4f6e-9d5f-6f3c8d6f2b1a_519",
+    ),
+    ("webhook-timestamp", true, "When this attempt was made, in seconds since 1970", "1702500170"),
+    (
+        "webhook-signature",
+        true,
+        "`v1,` and the base64 of the HMAC-SHA-256 over `webhook-id.webhook-timestamp.body`, by the signing secret; while a secret is being replaced there is one for each, with a space between",
+        "v1,Ceo5qEr07ixe2NLpvHk3FH9bwy/WavXrAFQ/9tdO6mc=",
+    ),
+];
+
+const PUSH: [Header; 4] = [
+    (TENANT_HEADER, true, "The id of the tenant", "c4c5a3d0-58b8-4f6e-9d5f-6f3c8d6f2b1a"),
+    ("tidings-sequence", true, "The id of the notification; 0 in a test", "519"),
+    ("tidings-attempt", true, "The number of the attempt, from 1", "1"),
+    (
+        "tidings-test",
+        false,
+        "`true` in a test, which is no notification: `POST /external-notifications/test`",
+        "true",
+    ),
+];
+
+/// All of them.
+pub(super) fn webhooks() -> Paths {
+    let trimmed = ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String)).description(
+        Some("The fields of `payload.optionalFields` that were dropped because the body was too large"),
+    );
+    let meta = ObjectBuilder::new()
+        .property("conditionalParametersTrimmed", trimmed)
+        .description(Some("Only where something was dropped"));
+    let document = AllOfBuilder::new()
+        .item(Ref::from_schema_name("NotificationDocument"))
+        .item(ObjectBuilder::new().property("meta", meta));
+    let push = operation(
+        "pushNotification",
+        "push queue",
+        "Pushes a notification",
+        "Sent to `push.url`, with what `push.authentication` and `push.clientIdHeader` add. The body is the document of the \
+         notification without `data.meta`, and with `isDismissed` as it will be once the push is accepted; under \
+         `payload.detail` and `payload.fields` members are missing. Its media type is `push.contentType`.",
+        &[&SIGNED[..], &PUSH],
+        &["application/json", MEDIA_TYPE],
+        document.into(),
+        "Accepted: any status from 200 to 299, and what `push.acknowledgement` asks for besides. Anything else is a \
+         failure, and `push.retry` says what follows; 410 pauses the push, 429 and 503 with `Retry-After` are obeyed",
+    );
+    let alert = operation(
+        "sendAlert",
+        "settings",
+        "Tells of a push in trouble",
+        "Sent to `alerts.url` when the state of a push changes, and for `POST /external-notifications/alerts/test`.",
+        &[&SIGNED],
+        &["application/json"],
+        Ref::from_schema_name("AlertDocument").into(),
+        "Taken: any status from 200 to 299",
+    );
+    PathsBuilder::new().path("notification", push).path("alert", alert).build()
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is a part of the description")]
+fn operation(
+    id: &str,
+    tag: &str,
+    summary: &str,
+    description: &str,
+    headers: &[&[Header]],
+    media_types: &[&str],
+    schema: RefOr<Schema>,
+    success: &str,
+) -> PathItem {
+    let mut body = RequestBodyBuilder::new().required(Some(Required::True));
+    for media_type in media_types {
+        body = body.content(*media_type, Content::new(Some(schema.clone())));
+    }
+    let mut operation = OperationBuilder::new()
+        .operation_id(Some(id))
+        .tag(tag)
+        .summary(Some(summary))
+        .description(Some(description))
+        .request_body(Some(body.build()))
+        .response("2XX", ResponseBuilder::new().description(success))
+        .securities(Some(Vec::<SecurityRequirement>::new()));
+    for (name, always, what, example) in headers.iter().copied().flatten() {
+        let header = ParameterBuilder::new()
+            .name(*name)
+            .parameter_in(ParameterIn::Header)
+            .required(if *always { Required::True } else { Required::False })
+            .description(Some(*what))
+            .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+            .example(Some(json!(example)));
+        operation = operation.parameter(header);
+    }
+    PathItem::new(HttpMethod::Post, operation)
+}
