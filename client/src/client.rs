@@ -1,5 +1,6 @@
 //! The client and its calls.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use serde::de::DeserializeOwned;
 use tidings_api::error::ErrorDocument;
 use tidings_api::event::NotStoredDocument;
 use tidings_api::notification::{FlagsData, FlagsDocument, ResourceDocument};
-use tidings_api::settings::{SettingsDocument, SettingsPatchData, SettingsPatchDocument};
+use tidings_api::settings::SettingsDocument;
 use tidings_api::{BASE_PATH, MEDIA_TYPE};
 use url::Url;
 
@@ -77,7 +78,8 @@ impl ClientBuilder {
     ///
     /// After 429, 502, 503, 504 and lost connections, with growing delays, and not before `Retry-After`; if that
     /// is more than a minute away, the call fails instead. No call does its work twice by being repeated:
-    /// events carry an idempotency key, and flags and settings are set to values.
+    /// events carry an idempotency key, and flags and settings are set to values. A new job and a test are only sent
+    /// again when the server has certainly not begun with them.
     pub fn retries(mut self, retries: u32) -> Self {
         self.retries = retries;
         self
@@ -186,6 +188,15 @@ impl Client {
         Query::new(self.clone())
     }
 
+    /// The id of the newest notification that is kept, dismissed or not; [`Sequence::START`] if there is none.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn newest(&self) -> Result<Sequence, Error> {
+        let page = self.notifications().any_dismissed().newest_first().page_size(1).page().await?;
+        Ok(page.data.first().map_or(Sequence::START, |newest| newest.id))
+    }
+
     /// A user, as the newest event told.
     ///
     /// # Errors
@@ -215,33 +226,56 @@ impl Client {
     /// # Errors
     /// See [`Error`].
     pub async fn update_settings(&self, settings: SettingsPatch) -> Result<SettingsDocument, Error> {
+        self.patch_settings(&settings).await
+    }
+
+    /// Changes settings by a merge patch of one's own (RFC 7396), such as `json!({"push": {"rateLimit": null}})`:
+    /// a `null` puts a setting back to its default. Needs the role `admin`.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn patch_settings(
+        &self,
+        patch: &(impl Serialize + Sync + ?Sized),
+    ) -> Result<SettingsDocument, Error> {
+        #[derive(Serialize)]
+        struct Data<'a, T: ?Sized> {
+            r#type: &'static str,
+            attributes: &'a T,
+        }
         let mut request = self.request(Method::PATCH, &["external-notifications"])?;
-        let data =
-            SettingsPatchData { r#type: "externalNotifications".to_owned(), id: None, attributes: settings };
-        set_body(&mut request, MEDIA_TYPE.to_owned(), &SettingsPatchDocument { data })?;
+        let data = Data { r#type: "externalNotifications", attributes: patch };
+        set_body(&mut request, MEDIA_TYPE.to_owned(), &HashMap::from([("data", data)]))?;
         decode(&self.send(request).await?)
     }
 
-    /// A page of notifications by its query string. `wait` is how long the server may hold the answer back.
+    /// A page of notifications by its query string, and whose they are. `wait` is how long the server may hold
+    /// the answer back.
     pub(crate) async fn list(
         &self,
         query: &str,
         wait: Option<Duration>,
         delay: Duration,
-    ) -> Result<NotificationPage, Error> {
+    ) -> Result<(NotificationPage, Option<String>), Error> {
         let mut request = self.request(Method::GET, &["notifications"])?;
-        if !query.is_empty() {
-            request.url = format!("{}?{query}", request.url);
-        }
+        set_query(&mut request, query);
         if let Some(wait) = wait {
             request.headers.push(("prefer", format!("wait={}", wait.as_secs())));
             request.wait = wait;
         }
         request.delay = delay;
+        let answer = self.send(request).await?;
+        Ok((decode(&answer)?, answer.tenant))
+    }
+
+    /// A page of any other list.
+    pub(crate) async fn page<T: DeserializeOwned>(&self, list: &str, query: &str) -> Result<T, Error> {
+        let mut request = self.request(Method::GET, &[list])?;
+        set_query(&mut request, query);
         decode(&self.send(request).await?)
     }
 
-    async fn read<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Error> {
+    pub(crate) async fn read<T: DeserializeOwned>(&self, path: &[&str]) -> Result<T, Error> {
         decode(&self.send(self.request(Method::GET, path)?).await?)
     }
 
@@ -253,7 +287,15 @@ impl Client {
         let mut url = self.inner.base.clone();
         url.path_segments_mut().expect("a URL with a host has a path").extend(path);
         let (wait, delay) = (Duration::ZERO, Duration::ZERO);
-        Ok(Request { method, url: url.into(), headers: Vec::new(), body: Vec::new(), wait, delay })
+        Ok(Request {
+            method,
+            url: url.into(),
+            headers: Vec::new(),
+            body: Vec::new(),
+            wait,
+            delay,
+            repeatable: true,
+        })
     }
 
     /// Sends a request; any answer but success is an error.
@@ -269,6 +311,12 @@ impl Client {
             errors: errors.unwrap_or_default(),
             retry_after: answer.retry_after,
         })
+    }
+}
+
+fn set_query(request: &mut Request, query: &str) {
+    if !query.is_empty() {
+        request.url = format!("{}?{query}", request.url);
     }
 }
 

@@ -1,9 +1,13 @@
 //! Whatever can go wrong in a call. No variant holds a key, a secret or a body.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tidings_api::error::{ErrorCode, ErrorObject};
 use tidings_api::jsonapi::Sequence;
+
+/// Any error of a program that uses this crate.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Why a call failed.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +45,53 @@ pub enum Error {
     /// The client's thread could not be started.
     #[error("the thread of the client could not be started")]
     Start(#[source] std::io::Error),
+    /// The inbox can't be read or written: what SQLite says of it. What was to be written is not.
+    #[error("the inbox can't be used: {0}")]
+    Inbox(String),
+    /// The disk is full, so that the inbox can't be written. What was to be written is not; make room and go on.
+    #[error("the disk of the inbox is full")]
+    DiskFull,
+    /// The file is none that an inbox can be kept in.
+    #[error("{} is no inbox: {reason}; choose another file, one that doesn't exist yet becomes an inbox", .path.display())]
+    #[non_exhaustive]
+    NotAnInbox {
+        /// The file.
+        path: PathBuf,
+        /// What it is instead.
+        reason: String,
+    },
+    /// The inbox was last used by a newer version of this crate.
+    #[error(
+        "the inbox {} is of version {version}, and this program knows only {known}: use a newer one", .path.display()
+    )]
+    #[non_exhaustive]
+    NewerInbox {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        version: i64,
+        /// The newest version that this crate knows.
+        known: i64,
+    },
+    /// The inbox belongs to one tenant, and this came from another one. Nothing of it is kept. Each tenant needs an
+    /// inbox of its own.
+    #[error("the inbox belongs to the tenant {inbox}, and this came from {given}")]
+    #[non_exhaustive]
+    OtherTenant {
+        /// The tenant that the inbox belongs to.
+        inbox: String,
+        /// The one that was given.
+        given: String,
+    },
+    /// The inbox is already being handled, by this process or by another one.
+    #[error("the inbox is being handled by another process; only one at a time can do that")]
+    InboxBusy,
+    /// The lock file beside the inbox could not be used.
+    #[error("the lock file of the inbox can't be used")]
+    Lock(#[source] std::io::Error),
+    /// What a handler wanted to write together with the inbox failed. Nothing of it is written.
+    #[error("what was to be written with the inbox failed: {0}")]
+    Effect(BoxError),
 }
 
 impl Error {
@@ -54,6 +105,16 @@ impl Error {
     /// They can't be fetched any more. Go on from the beginning, `after(Sequence::START)`.
     pub fn is_cursor_expired(&self) -> bool {
         self.code() == Some(ErrorCode::CursorExpired)
+    }
+
+    /// Whether the same call may succeed later, with nothing changed: the server could not be reached, was too slow,
+    /// or is in trouble. After the others, waiting does not help.
+    pub fn may_pass(&self) -> bool {
+        match self {
+            Error::Transport(_) | Error::Timeout(_) => true,
+            Error::Api { status, .. } => matches!(status, 408 | 429 | 500 | 502..=599),
+            _ => false,
+        }
     }
 
     /// With an expired cursor: the oldest notification that is kept.

@@ -47,6 +47,32 @@ impl Event {
         })
     }
 
+    /// An event that is a document already, as [`Event::into_document`] makes them and `POST /notifications` takes them.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when its `type` or that of a relationship is another than the server takes, or when it has
+    /// an id: the server assigns that.
+    pub fn from_document(document: EventDocument) -> Result<Self, Error> {
+        let EventDocument { data, included, .. } = document;
+        let EventData { r#type, id, attributes, relationships } = data;
+        let invalid = |why: &str| Err(Error::Invalid(why.to_owned()));
+        if r#type != "notification" {
+            return invalid("the `type` of an event's `data` is `notification`");
+        }
+        if id.is_some() {
+            return invalid("an event has no `id` before it is posted; its own is `attributes.eventId`");
+        }
+        let EventRelationships { entity, created_by } = relationships.unwrap_or_default();
+        let is = |related: &Option<EventRelationship>, r#type: &str| {
+            related.as_ref().is_none_or(|related| related.data.r#type == r#type)
+        };
+        if !is(&entity, "entity") || !is(&created_by, "user") {
+            return invalid("`entity` is a relationship to an `entity`, `createdBy` to a `user`");
+        }
+        let resource = |related: Option<EventRelationship>| related.map(|related| Resource::new(related.data.id));
+        Ok(Event { attributes, entity: resource(entity), created_by: resource(created_by), included })
+    }
+
     /// When it happened; without this, the time of receipt.
     pub fn created_at(mut self, time: DateTime<Utc>) -> Self {
         self.attributes.created_at = Some(time);

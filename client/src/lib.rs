@@ -39,25 +39,45 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A receiver of pushes checks them with [`webhook::Verifier`], whatever its web framework is. The example
-//! `archive` is a whole application: pushes, catch-up, and the proof that nothing is missing.
+//! A program without async has the same calls from [`Client::blocking`]. [`Query::follow`] goes on at the end of the list
+//! and waits for what comes; [`Client::deliveries`] and [`Client::jobs`] are for admins.
+//!
+//! A receiver of pushes checks them with [`webhook::Verifier`], whatever its web framework is. With the feature `inbox`,
+//! the module `archiver` does all that a receiver has to do: it stores pushes in an inbox on disk, catches up on what was
+//! missed, has it handled, and proves that nothing is missing. The example `archive` is a whole application of it.
 //!
 //! What may not enter this crate: anything of the server, and anything that only runs on one runtime.
 
+#[cfg(feature = "inbox")]
+pub mod archiver;
+pub mod blocking;
 mod client;
+mod deliveries;
 mod error;
 mod event;
+#[cfg(feature = "inbox")]
+pub mod inbox;
+mod jobs;
 mod operations;
+mod paging;
 mod query;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod transport;
 pub mod webhook;
 
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "inbox")]
+pub use archiver::Archiver;
 pub use client::{Client, ClientBuilder};
+pub use deliveries::{Deliveries, DeliveryColumn};
 pub use error::Error;
 pub use event::{Event, Posted, Resource};
+#[cfg(feature = "inbox")]
+pub use inbox::Inbox;
+pub use jobs::{Jobs, NewJob, Targets};
 pub use operations::Operations;
 pub use query::Query;
 

@@ -8,16 +8,17 @@ use tidings_api::{ATOMIC_EXTENSION, MEDIA_TYPE};
 
 use crate::{Client, Error, Event, Flags, Sequence, client};
 
-/// Operations that the server carries out in order, all or none. From [`Client::operations`].
+/// Operations that the server carries out in order, all or none. From [`Client::operations`], or from
+/// [`blocking::Client::operations`](crate::blocking::Client::operations).
 #[derive(Clone, Debug)]
 #[must_use = "operations do nothing until they are sent"]
-pub struct Operations {
-    client: Client,
-    operations: Vec<Operation>,
+pub struct Operations<C = Client> {
+    pub(crate) client: C,
+    pub(crate) operations: Vec<Operation>,
 }
 
-impl Operations {
-    pub(crate) fn new(client: Client) -> Self {
+impl<C> Operations<C> {
+    pub(crate) fn new(client: C) -> Self {
         Operations { client, operations: Vec::new() }
     }
 
@@ -37,7 +38,9 @@ impl Operations {
         self.operations.push(Operation::Update { r#ref: None, data: client::flags_data(id, flags) });
         self
     }
+}
 
+impl Operations {
     /// Has them carried out. The results are in the order of the operations. Without any, nothing is sent.
     ///
     /// # Errors

@@ -9,51 +9,49 @@ use futures_util::{Stream, TryStreamExt as _, stream};
 use tidings_api::jsonapi::RawResource;
 use url::form_urlencoded;
 
+use crate::paging::{self, AFTER, PAGE_SIZE, Parameters, SORT};
 use crate::{Client, Error, NotificationDocument, NotificationPage, PushState};
 
-const AFTER: &str = "page[after]";
-const SORT: &str = "sort";
+pub(crate) const IS_DISMISSED: &str = "filter[isDismissed]";
+/// How long the server holds an answer back for [`Query::follow`], unless told otherwise.
+const FOLLOW_WAIT: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// A question for notifications. From [`Client::notifications`].
+/// A question for notifications. From [`Client::notifications`], or from
+/// [`blocking::Client::notifications`](crate::blocking::Client::notifications).
 ///
 /// Unless told otherwise it finds what is not dismissed.
 #[derive(Clone, Debug)]
 #[must_use = "a query does nothing until it is read as a page or a stream"]
-pub struct Query {
-    client: Client,
-    parameters: Vec<(&'static str, String)>,
-    wait: Option<Duration>,
-    problem: Option<String>,
+pub struct Query<C = Client> {
+    pub(crate) client: C,
+    pub(crate) parameters: Parameters,
+    pub(crate) wait: Option<Duration>,
 }
 
-impl Query {
-    pub(crate) fn new(client: Client) -> Self {
-        Query { client, parameters: Vec::new(), wait: None, problem: None }
+impl<C> Query<C> {
+    pub(crate) fn new(client: C) -> Self {
+        Query { client, parameters: Parameters::default(), wait: None }
     }
 
     fn set(mut self, name: &'static str, value: impl Display) -> Self {
-        self.parameters.retain(|(other, _)| *other != name);
-        self.parameters.push((name, value.to_string()));
+        self.parameters.set(name, value);
         self
     }
 
     fn set_list<T: AsRef<str>>(mut self, name: &'static str, values: impl IntoIterator<Item = T>) -> Self {
-        let values: Vec<T> = values.into_iter().collect();
-        let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
-        if values.iter().any(|value| value.contains(',')) {
-            self.problem = Some(format!("a value of {name} can't contain a comma"));
-        }
-        self.set(name, values.join(","))
+        self.parameters.set_list(name, values.into_iter().map(|value| value.as_ref().to_owned()));
+        self
     }
 
     /// Only those that are dismissed, or only those that are not (the default).
     pub fn dismissed(self, dismissed: bool) -> Self {
-        self.set("filter[isDismissed]", dismissed)
+        self.set(IS_DISMISSED, dismissed)
     }
 
     /// Dismissed or not.
     pub fn any_dismissed(self) -> Self {
-        self.set("filter[isDismissed]", "true,false")
+        self.set(IS_DISMISSED, "true,false")
     }
 
     /// Only those that are read, or only those that are not.
@@ -125,7 +123,7 @@ impl Query {
 
     /// How many on a page, 1 to 1,000. Default 100.
     pub fn page_size(self, size: u16) -> Self {
-        self.set("page[size]", size)
+        self.set(PAGE_SIZE, size)
     }
 
     /// Only what follows this cursor: a [`Sequence`](crate::Sequence), if sorted by it, or
@@ -141,65 +139,112 @@ impl Query {
         self.wait = Some(wait);
         self
     }
+}
 
+impl Query {
     /// One page.
     ///
     /// # Errors
     /// [`Error::is_cursor_expired`] when something after the cursor has expired unread.
     pub async fn page(self) -> Result<NotificationPage, Error> {
-        self.check()?;
-        self.client.list(&encode(&self.parameters), self.wait, Duration::ZERO).await
+        Ok(self.page_of_tenant().await?.0)
+    }
+
+    /// One page, and the id of the tenant whose it is, if the server tells.
+    pub(crate) async fn page_of_tenant(self) -> Result<(NotificationPage, Option<String>), Error> {
+        self.client.list(&self.parameters.encode()?, self.wait, Duration::ZERO).await
     }
 
     /// Page after page until the end of the list. After an error it ends.
     pub fn pages(self) -> impl Stream<Item = Result<NotificationPage, Error>> + Send + Unpin + use<> {
-        let sorted = self.parameters.iter().any(|(name, _)| *name == SORT);
-        let query = if sorted { self } else { self.oldest_first() };
-        let first = Step { query: encode(&query.parameters), delay: Duration::ZERO };
-        Box::pin(stream::try_unfold(Some(first), move |step| {
-            let query = query.clone();
-            async move {
-                let Some(step) = step else { return Ok(None) };
-                query.check()?;
-                let asked = Instant::now();
-                let page = query.client.list(&step.query, query.wait, step.delay).await?;
-                let next = match query.wait {
-                    Some(wait) => step.next(&page).or_else(|| step.wait(&page, wait, asked.elapsed())),
-                    None => step.next(&page),
-                };
-                Ok(Some((page, next)))
-            }
-        }))
+        self.steps(false)
     }
 
     /// Notification after notification until the end of the list, each with its user and entity, like the
     /// document of [`Client::get`]. Of a user or entity that several on a page share, the newest copy
     /// is given; [`Client::get`] has the one of the event's time. After an error it ends.
     pub fn items(self) -> impl Stream<Item = Result<NotificationDocument, Error>> + Send + Unpin + use<> {
-        let items = self.pages().map_ok(|page| stream::iter(documents(page).into_iter().map(Ok)));
-        Box::pin(items.try_flatten())
+        flatten(self.steps(false))
     }
 
-    fn check(&self) -> Result<(), Error> {
-        self.problem.clone().map_or(Ok(()), |problem| Err(Error::Invalid(problem)))
+    /// Notification after notification in the order of their sequence, as [`items`](Query::items) has them; at the
+    /// end of the list it waits for the next one. It begins behind the cursor of [`after`](Query::after), or else at
+    /// the beginning of the list.
+    ///
+    /// An error that may pass ([`Error::may_pass`]) is given out, and after a pause the stream goes on where it was;
+    /// after any other it ends. A new notification comes at once, however long [`wait`](Query::wait) is (default 30 s):
+    /// that only says how often an idle server is asked anew.
+    ///
+    /// ```no_run
+    /// # async fn example(client: tidings_client::Client) {
+    /// use futures_util::StreamExt;
+    ///
+    /// let mut news = client.notifications().follow();
+    /// while let Some(next) = news.next().await {
+    ///     match next {
+    ///         Ok(item) => println!("{} {}", item.data.id, item.data.attributes.r#type),
+    ///         Err(error) => eprintln!("{error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn follow(self) -> impl Stream<Item = Result<NotificationDocument, Error>> + Send + Unpin + use<> {
+        let wait = self.wait.unwrap_or(FOLLOW_WAIT);
+        flatten(self.oldest_first().wait(wait).steps(true))
     }
+
+    /// Page after page. Whoever is patient goes on after errors that may pass.
+    fn steps(
+        self,
+        patient: bool,
+    ) -> impl Stream<Item = Result<NotificationPage, Error>> + Send + Unpin + use<> {
+        let query = if self.parameters.has(SORT) { self } else { self.oldest_first() };
+        let first = query.parameters.encode().map(|query| Step { query, delay: Duration::ZERO, failures: 0 });
+        Box::pin(stream::unfold(Some(first), move |step| {
+            let query = query.clone();
+            async move {
+                let step = match step? {
+                    Ok(step) => step,
+                    Err(error) => return Some((Err(error), None)),
+                };
+                let asked = Instant::now();
+                match query.client.list(&step.query, query.wait, step.delay).await {
+                    Ok((page, _)) => {
+                        let took = asked.elapsed().saturating_sub(step.delay);
+                        let at_end = || step.wait(&page, query.wait?, took);
+                        let next = step.next(&page).or_else(at_end);
+                        Some((Ok(page), next.map(Ok)))
+                    }
+                    Err(error) => {
+                        let again = (patient && error.may_pass()).then(|| Ok(step.again(&error)));
+                        Some((Err(error), again))
+                    }
+                }
+            }
+        }))
+    }
+}
+
+/// The notifications of pages.
+fn flatten(
+    pages: impl Stream<Item = Result<NotificationPage, Error>> + Send + Unpin,
+) -> impl Stream<Item = Result<NotificationDocument, Error>> + Send + Unpin {
+    Box::pin(pages.map_ok(|page| stream::iter(documents(page).into_iter().map(Ok))).try_flatten())
 }
 
 /// The next request of a stream.
 struct Step {
     query: String,
     delay: Duration,
+    /// How often it has failed in a row.
+    failures: u32,
 }
 
 impl Step {
     /// The step to the page that the server links to.
     fn next(&self, page: &NotificationPage) -> Option<Step> {
-        // Only the query is taken: behind a proxy, the server may know itself by another address.
-        let (_, query) = page.links.next.as_deref()?.split_once('?')?;
-        let query = query.split('#').next()?;
-        // An empty page in the middle is not the end; a link back to the same place would have none.
-        let advances = cursor(query) != cursor(&self.query);
-        advances.then(|| Step { query: query.to_owned(), delay: Duration::ZERO })
+        let query = paging::next(&page.links, &self.query)?;
+        Some(Step { query, delay: Duration::ZERO, failures: 0 })
     }
 
     /// The step to what comes after the end of the list.
@@ -210,25 +255,23 @@ impl Step {
         parameters.push((AFTER.into(), after.into()));
         // Whoever answers "nothing" at once, and does not wait, must not be asked without a pause.
         let hasty = page.data.is_empty() && took < wait / 2;
-        Some(Step {
-            query: encode(&parameters),
-            delay: if hasty { Duration::from_secs(1) } else { Duration::ZERO },
-        })
+        let delay = if hasty { Duration::from_secs(1) } else { Duration::ZERO };
+        Some(Step { query: paging::encode(&parameters), delay, failures: 0 })
+    }
+
+    /// The same step once more, later.
+    fn again(&self, error: &Error) -> Step {
+        let pause = LONGEST_PAUSE.min(Duration::from_secs(1 << self.failures.min(5)));
+        let asked = match error {
+            Error::Api { retry_after, .. } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        Step { query: self.query.clone(), delay: pause.max(asked), failures: self.failures + 1 }
     }
 }
 
-fn encode<K: AsRef<str>, V: AsRef<str>>(parameters: &[(K, V)]) -> String {
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(parameters).finish()
-}
-
-fn cursor(query: &str) -> Option<String> {
-    form_urlencoded::parse(query.as_bytes())
-        .find(|(name, _)| name == AFTER)
-        .map(|(_, value)| value.into_owned())
-}
-
 /// The notifications of a page, each with those of the included resources that it names.
-fn documents(page: NotificationPage) -> Vec<NotificationDocument> {
+pub(crate) fn documents(page: NotificationPage) -> Vec<NotificationDocument> {
     let included: HashMap<_, &RawResource> =
         page.included.iter().map(|resource| (&resource.identifier, resource)).collect();
     let document = |data: crate::Notification| {

@@ -1,32 +1,17 @@
 //! The client against a server that misbehaves on purpose. No runtime: the futures are driven by a parked thread.
 
+mod admin;
 mod calls;
 mod lists;
+#[cfg(feature = "testing")]
+mod runtimes;
 mod server;
+#[cfg(feature = "testing")]
+mod testing;
 mod transport;
 mod webhook;
 
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-
-/// Waits for a future on this thread, with nothing that any runtime would bring along.
-fn wait_for<F: Future>(future: F) -> F::Output {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => std::thread::park(),
-        }
-    }
-}
+use crate::blocking::wait_for;
 
 /// A notification as the server writes it, without its document.
 fn notification(id: u64) -> String {

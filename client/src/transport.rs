@@ -16,13 +16,14 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use actix_rt::time::{sleep, timeout};
-use awc::error::{PayloadError, SendRequestError};
+use awc::error::{ConnectError, PayloadError, SendRequestError};
 use awc::http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, RETRY_AFTER};
 use awc::http::{Method, Version};
 use chrono::{DateTime, Utc};
 use futures_channel::{mpsc, oneshot};
 use futures_util::StreamExt as _;
 use futures_util::future::{Either, select};
+use tidings_api::TENANT_HEADER;
 
 use crate::Error;
 
@@ -31,7 +32,7 @@ const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
 const FIRST_BACKOFF: Duration = Duration::from_millis(200);
 const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
 
-/// A request. Each can be repeated without harm: it reads, or sets values, or has an idempotency key.
+/// A request.
 pub(crate) struct Request {
     pub(crate) method: Method,
     pub(crate) url: String,
@@ -41,12 +42,16 @@ pub(crate) struct Request {
     pub(crate) wait: Duration,
     /// How long to hold the request back.
     pub(crate) delay: Duration,
+    /// Whether it can be carried out twice without harm: it reads, or sets values, or has an idempotency key.
+    pub(crate) repeatable: bool,
 }
 
 /// A complete answer, of whatever status.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) retry_after: Option<Duration>,
+    /// Whose key it was: the tenant's id. Absent in answers of proxies and of older servers.
+    pub(crate) tenant: Option<String>,
     pub(crate) body: Vec<u8>,
 }
 
@@ -128,15 +133,17 @@ struct Http {
 struct Failure {
     error: Error,
     passing: bool,
+    /// Whether the server can't have seen the request.
+    unsent: bool,
 }
 
 impl Failure {
     fn passing(reason: impl ToString) -> Self {
-        Failure { error: Error::Transport(reason.to_string()), passing: true }
+        Failure { error: Error::Transport(reason.to_string()), passing: true, unsent: false }
     }
 
     fn lasting(error: Error) -> Self {
-        Failure { error, passing: false }
+        Failure { error, passing: false, unsent: false }
     }
 }
 
@@ -161,7 +168,7 @@ impl Http {
                 Err(_) => Err(Failure::lasting(Error::Timeout(deadline))),
             };
             let delay = match failures < self.settings.retries {
-                true => delay_before_retry(&outcome, failures),
+                true => delay_before_retry(&outcome, failures, request.repeatable),
                 false => None,
             };
             match delay {
@@ -190,6 +197,10 @@ impl Http {
             SendRequestError::Url(_) | SendRequestError::Http(_) => {
                 Failure::lasting(Error::Invalid(format!("the request can't be written: {error}")))
             }
+            // That a connection was closed is told in this way too, after the request was written to it.
+            SendRequestError::Connect(ref reason) if !matches!(reason, ConnectError::Disconnected) => {
+                Failure { unsent: true, ..Failure::passing(error) }
+            }
             error => Failure::passing(error),
         })?;
         let status = incoming.status().as_u16();
@@ -201,6 +212,8 @@ impl Http {
             )));
         }
         let retry_after = retry_after(incoming.headers());
+        let tenant = incoming.headers().get(TENANT_HEADER);
+        let tenant = tenant.and_then(|tenant| tenant.to_str().ok()).map(str::to_owned);
         let announced = number(incoming.headers().get(CONTENT_LENGTH));
         let body = incoming.body().limit(self.settings.max_body).await.map_err(|error| match error {
             PayloadError::Overflow => {
@@ -212,15 +225,21 @@ impl Http {
         if announced.is_some_and(|announced| announced != body.len() as u64) {
             return Err(Failure::passing("the answer ended before its end"));
         }
-        Ok(Answer { status, retry_after, body: body.into() })
+        Ok(Answer { status, retry_after, tenant, body: body.into() })
     }
 }
 
 /// How long to wait before the next attempt, if there is to be one.
-fn delay_before_retry(outcome: &Result<Answer, Failure>, failures: u32) -> Option<Duration> {
+fn delay_before_retry(
+    outcome: &Result<Answer, Failure>,
+    failures: u32,
+    repeatable: bool,
+) -> Option<Duration> {
     let asked = match outcome {
-        Ok(Answer { status: 429 | 502 | 503 | 504, retry_after, .. }) => retry_after.unwrap_or_default(),
-        Err(Failure { passing: true, .. }) => Duration::ZERO,
+        // These two say that it was not begun.
+        Ok(Answer { status: 429 | 503, retry_after, .. }) => retry_after.unwrap_or_default(),
+        Ok(Answer { status: 502 | 504, retry_after, .. }) if repeatable => retry_after.unwrap_or_default(),
+        Err(Failure { passing: true, unsent, .. }) if repeatable || *unsent => Duration::ZERO,
         _ => return None,
     };
     let backoff = LONGEST_BACKOFF.min(FIRST_BACKOFF.saturating_mul(1 << failures.min(16)));

@@ -100,7 +100,7 @@ impl Verifier {
     }
 }
 
-fn parse_secret(secret: &str) -> Result<Webhook, Error> {
+pub(crate) fn parse_secret(secret: &str) -> Result<Webhook, Error> {
     let invalid = || Error::Invalid("a signing secret is whsec_ and 24 to 64 bytes in base64".to_owned());
     // Secrets are often pasted without the padding at their end.
     let encoded = secret.strip_prefix("whsec_").ok_or_else(invalid)?.trim_end_matches('=');
@@ -112,6 +112,6 @@ fn parse_secret(secret: &str) -> Result<Webhook, Error> {
 }
 
 /// Compares in a time that does not tell how much is right.
-fn equal(a: &[u8], b: &[u8]) -> bool {
+pub(crate) fn equal(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.iter().zip(b).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
 }

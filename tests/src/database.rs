@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
+use diesel::Connection as _;
+use diesel::connection::SimpleConnection as _;
 use tempfile::TempDir;
 use uuid::Uuid;
 
@@ -47,6 +49,27 @@ impl Database {
     /// What goes behind `--database-url`.
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Runs statements on it, with a server beside or without, for what only time would bring about otherwise.
+    #[track_caller]
+    pub fn execute(&self, statements: &str) {
+        let Some(path) = self.url.strip_prefix("sqlite:") else {
+            psql_at(&self.url, statements);
+            return;
+        };
+        let done = diesel::SqliteConnection::establish(path).map_err(|error| error.to_string()).and_then(
+            |mut conn| {
+                let statements = format!("PRAGMA busy_timeout = 10000; {statements}");
+                conn.batch_execute(&statements).map_err(|error| error.to_string())
+            },
+        );
+        assert_eq!(done, Ok(()), "{statements}");
+    }
+
+    /// The engine.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// A directory that lives as long as the database.

@@ -4,8 +4,13 @@
 //! reach into the server's library: `store`, which is about the store alone, and `retention`, which turns the clock.) What may not enter: expectations about one call, which belong to a suite.
 
 pub mod api;
+pub mod archiver;
+pub mod chain;
 pub mod database;
+pub mod documentation;
 pub mod ports;
+pub mod program;
+pub mod proxy;
 pub mod random;
 pub mod raw;
 pub mod receiver;
@@ -13,10 +18,12 @@ pub mod receivers;
 pub mod server;
 pub mod smtp;
 pub mod systems;
+pub mod tls;
 pub mod wait;
 
 pub use api::{Answer, Api, Tenant, event};
 pub use database::{Database, Kind};
+pub use proxy::Proxy;
 pub use receiver::{Receiver, Reply, Request};
 pub use server::{Options, Server};
 pub use wait::until;

@@ -2,8 +2,9 @@
 //!
 //! It is written on bare sockets because most of what it must be able to do is what no HTTP library does.
 
+use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -86,7 +87,8 @@ struct Shared {
     arrived: Condvar,
     count: AtomicUsize,
     stopped: AtomicBool,
-    streams: Mutex<Vec<TcpStream>>,
+    /// Open connections, by where they come from.
+    streams: Mutex<HashMap<SocketAddr, TcpStream>>,
 }
 
 impl Shared {
@@ -94,7 +96,7 @@ impl Shared {
         self.requests.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn streams(&self) -> MutexGuard<'_, Vec<TcpStream>> {
+    fn streams(&self) -> MutexGuard<'_, HashMap<SocketAddr, TcpStream>> {
         self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -150,13 +152,21 @@ impl Receiver {
         });
         let shared = Arc::clone(&self.shared);
         self.listening = Some(std::thread::spawn(move || {
-            for stream in listener.incoming() {
+            loop {
+                let accepted = listener.accept();
                 if shared.stopped.load(Ordering::SeqCst) {
                     return;
                 }
-                let Ok(stream) = stream else { continue };
+                let Ok((stream, peer)) = accepted else { continue };
+                let Ok(kept) = stream.try_clone() else { continue };
+                // Before the next is accepted: whoever is accepted later knows that this one is counted.
+                shared.streams().insert(peer, kept);
                 let shared = Arc::clone(&shared);
-                std::thread::spawn(move || converse(&shared, stream));
+                std::thread::spawn(move || {
+                    converse(&shared, &stream);
+                    // The clone that `stop` would close must not keep the socket open.
+                    shared.streams().remove(&peer);
+                });
             }
         }));
     }
@@ -167,9 +177,24 @@ impl Receiver {
         self.shared.stopped.store(true, Ordering::SeqCst);
         let _ = TcpStream::connect(("127.0.0.1", self.port));
         listening.join().expect("the receiver's thread ended well");
-        for stream in self.shared.streams().drain(..) {
+        for (_, stream) in self.shared.streams().drain() {
             let _ = stream.shutdown(Shutdown::Both);
         }
+    }
+
+    /// Waits until every connection that was made so far has ended, its requests with it: those of a sender that was
+    /// killed may still be under way.
+    #[track_caller]
+    pub fn wait_for_the_end_of_connections(&self) {
+        // Connections are accepted one after the other, so those before this one are counted by now.
+        let last = TcpStream::connect(("127.0.0.1", self.port)).expect("the receiver listens");
+        let own = last.local_addr().expect("a connected socket has an address");
+        let bound = Duration::from_secs(60);
+        crate::until("the connection to be accepted", bound, || {
+            self.shared.streams().contains_key(&own).then_some(())
+        });
+        drop(last);
+        crate::until("all connections to end", bound, || self.shared.streams().is_empty().then_some(()));
     }
 
     /// Every request so far.
@@ -220,25 +245,20 @@ impl Drop for Receiver {
 }
 
 /// Serves one connection until it ends.
-fn converse(shared: &Shared, stream: TcpStream) {
+fn converse(shared: &Shared, stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
     let _ = stream.set_read_timeout(Some(Duration::from_secs(60)));
-    let Ok(kept) = stream.try_clone() else { return };
-    let Ok(peer) = stream.peer_addr() else { return };
-    shared.streams().push(kept);
-    let mut reader = BufReader::with_capacity(1, &stream);
+    let mut reader = BufReader::with_capacity(1, stream);
     while let Some(request) = read(&mut reader) {
         let nth = shared.count.fetch_add(1, Ordering::SeqCst);
         let reply = (shared.answer)(&request, nth);
         let unread = !request.body.is_empty();
         shared.requests().push(request);
         shared.arrived.notify_all();
-        if !answer(&stream, &mut reader, unread, reply) {
+        if !answer(stream, &mut reader, unread, reply) {
             break;
         }
     }
-    // The clone that `stop` would close must not keep the socket open.
-    shared.streams().retain(|kept| kept.peer_addr().is_ok_and(|other| other != peer));
 }
 
 /// Reads one request, all but the last byte of its body: a socket that is closed with something unread sends a reset,
@@ -366,6 +386,18 @@ mod tests {
         let _ = open.read_to_end(&mut Vec::new());
         receiver.resume();
         assert_eq!(call_and_hang_up(&receiver), b"HTTP/1.1 204");
+    }
+
+    #[test]
+    fn it_knows_when_the_last_request_of_a_sender_that_is_gone_has_ended() {
+        let receiver =
+            Receiver::start(|_, _| Reply::After(Duration::from_millis(300), Box::new(Reply::Status(204))));
+        let mut stream = TcpStream::connect(("127.0.0.1", receiver.port())).unwrap();
+        stream.write_all(POST).unwrap();
+        drop(stream);
+        receiver.wait_for_the_end_of_connections();
+        let request = receiver.requests().remove(0);
+        assert!(request.at.elapsed() >= Duration::from_millis(300), "it was still being answered");
     }
 
     fn call_and_hang_up(receiver: &Receiver) -> Vec<u8> {

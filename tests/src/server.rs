@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
 use crate::api::{Api, Tenant};
-use crate::{Database, ports, wait};
+use crate::{Database, ports, program, wait};
 
 /// The operator key of every test server.
 pub const OPERATOR_KEY: &str = "operator-key-of-the-end-to-end-tests";
@@ -26,16 +26,21 @@ pub fn secret_key(database: &Database) -> String {
     }
 }
 
+/// The directory that programs are built into. Tests are built below it.
+pub fn beside() -> PathBuf {
+    let test = std::env::current_exe().expect("the path of the running test");
+    let below = test.ancestors().find(|dir| dir.file_name().is_some_and(|name| name == "deps"));
+    let found = below.and_then(Path::parent).or_else(|| test.parent());
+    // A documentation test is built elsewhere.
+    found
+        .filter(|dir| dir.join("tidings-server").is_file())
+        .unwrap_or(Path::new(env!("TIDINGS_BUILT")))
+        .to_owned()
+}
+
 /// The built program next to the running test, `tidings-server` or an example such as `examples/archive`.
 pub fn built(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the path of the running test");
-    let profile = test
-        .ancestors()
-        .find(|dir| dir.file_name().is_some_and(|name| name == "deps"))
-        .and_then(Path::parent)
-        .or_else(|| test.parent())
-        .expect("tests are built in target/<profile>/deps");
-    let path = profile.join(name);
+    let path = beside().join(name);
     assert!(
         path.is_file(),
         "{} is missing: build it first, or start the tests with tests/run",
@@ -46,14 +51,7 @@ pub fn built(name: &str) -> PathBuf {
 
 /// The server's binary, without any of the caller's configuration.
 pub fn command() -> Command {
-    let mut command = Command::new(built("tidings-server"));
-    for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("TIDINGS_") {
-            command.env_remove(name);
-        }
-    }
-    command.stdin(Stdio::null());
-    command
+    program::command("tidings-server")
 }
 
 /// What a test may want otherwise.

@@ -71,7 +71,10 @@ impl Smtp {
     /// Starts one.
     pub fn start() -> Self {
         let port = crate::ports::free();
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port was free a moment ago");
+        // Another process may try the same port at this moment to see whether it is free.
+        let listener = crate::until("the mail server's port to be free", Duration::from_secs(10), || {
+            TcpListener::bind(("127.0.0.1", port)).ok()
+        });
         let shared = Arc::new(Shared::default());
         let server = Smtp { port, shared: Arc::clone(&shared) };
         std::thread::spawn(move || {

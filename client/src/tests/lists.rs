@@ -152,6 +152,43 @@ fn a_stream_that_waits_goes_on_after_the_end() {
 }
 
 #[test]
+fn whoever_follows_goes_on_after_an_error_that_may_pass_and_ends_after_another() {
+    let server = Server::start([
+        page(&[1], None),
+        json(503, "", "{}"),
+        Reply::Close(String::new()),
+        page(&[3], None),
+        json(403, "", "{}"),
+        page(&[4], None),
+    ]);
+    let client = server.client().retries(0).build().unwrap();
+    let query = client.notifications().newest_first().types(["close"]).page_size(5);
+    let got: Vec<_> = wait_for(query.follow().collect());
+    let ids: Vec<_> = got.iter().map(|got| got.as_ref().ok().map(|item| item.data.id.get())).collect();
+    assert_eq!(ids, [Some(1), None, None, Some(3), None]);
+    assert!(matches!(got[4], Err(Error::Api { status: 403, .. })), "{got:?}");
+
+    let seen = server.seen();
+    let queries: Vec<_> = seen.iter().map(|seen| self::query(&seen.line)).collect();
+    let asked = "filter[type]=close&page[size]=5&sort=sequence";
+    let behind = |id: u64| format!("{asked}&page[after]={id}");
+    assert_eq!(queries, [asked.to_owned(), behind(1), behind(1), behind(1), behind(3)]);
+    assert!(seen.iter().all(|seen| seen.header("prefer") == Some("wait=30")));
+    // One second after the first failure, two after the next.
+    assert!(seen[2].at - seen[1].at >= Duration::from_secs(1));
+    assert!(seen[3].at - seen[2].at >= Duration::from_secs(2));
+}
+
+#[test]
+fn a_query_that_can_not_be_asked_is_an_error_of_the_stream() {
+    let server = Server::start([]);
+    let asked = server.client().build().unwrap().notifications().types(["a,b"]);
+    let got: Vec<_> = wait_for(asked.follow().collect());
+    assert!(matches!(got[..], [Err(Error::Invalid(_))]), "{got:?}");
+    assert!(server.seen().is_empty());
+}
+
+#[test]
 fn the_deadline_allows_for_the_wait() {
     let server = Server::start([Reply::Drip("HTTP/1.1 200 X\r\ncontent-length: 100000\r\n\r\n".into())]);
     let client = server.client().timeout(Duration::from_millis(100)).build().unwrap();

@@ -4,6 +4,7 @@
 //! is measured reaches a real disk. Rounds of echo and ingest take turns, because machines are not equally fast
 //! from one minute to the next: the median of the rounds' ratios is worth more than any number per second.
 
+mod catch_up;
 mod echo;
 mod generator;
 mod http;
@@ -13,6 +14,7 @@ mod receiver;
 mod report;
 mod target;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
@@ -68,13 +70,21 @@ impl Options {
     }
 }
 
-/// The parts that run in a process of their own.
+/// The parts that run in a process of their own, and what else there is.
 #[derive(Subcommand, Debug)]
 enum Part {
     #[command(hide = true)]
     Echo { port: u16, workers: usize },
     #[command(hide = true)]
     Receiver { port: u16 },
+    /// How fast an archiver catches up, beside a bare loop; --rounds, --body and the like come before it
+    CatchUp {
+        /// Notifications that wait.
+        #[arg(long, default_value_t = 100_000)]
+        count: usize,
+    },
+    #[command(hide = true)]
+    CaughtUp { way: catch_up::Way, url: String, key: String, count: i64, file: PathBuf },
 }
 
 fn main() {
@@ -84,6 +94,10 @@ fn main() {
     match options.part {
         Some(Part::Echo { port, workers }) => echo::run(port, workers),
         Some(Part::Receiver { port }) => runtime.block_on(receiver::run(port)),
+        Some(Part::CatchUp { count }) => runtime.block_on(catch_up::run(&options, count)),
+        Some(Part::CaughtUp { way, ref url, ref key, count, ref file }) => {
+            runtime.block_on(catch_up::part(way, url, key, file, count));
+        }
         None => {
             let report = tokio::task::LocalSet::new().block_on(&runtime, phases::run(&options));
             report.print(options.json);

@@ -1,0 +1,341 @@
+//! Catching up: how fast an archiver gets many waiting notifications into its inbox, beside a bare loop.
+//!
+//! The bare loop is what one writes by hand: read a page, write its rows in a transaction with the cursor, go on. It reads
+//! the same pages over the load tool's own bare HTTP, and writes the same rows into the same tables with the same pragmas.
+//! (The rows are compared.) Each run is a process of its own, so that its memory is its own, and they take turns.
+
+use std::future::pending;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use diesel::connection::SimpleConnection as _;
+use diesel::sql_types::BigInt;
+use diesel::{
+    Connection as _, ExpressionMethods as _, QueryableByName, RunQueryDsl as _, SqliteConnection, sql_query,
+};
+use futures_util::future::select;
+use serde::{Deserialize, Serialize};
+use tidings_api::notification::NotificationPage;
+use tidings_client::archiver::{Archiver, Outcome, every};
+use tidings_client::{Client, Event, Inbox, NotificationDocument};
+
+use crate::Options;
+use crate::http::{Connection, get};
+use crate::target::Target;
+
+/// The inbox's own.
+const PRAGMAS: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+     PRAGMA cache_size = -8000; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;";
+const PAGE: usize = 1_000;
+
+/// What a process does with what waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// The bare loop.
+    Bare,
+    /// An archiver whose only handler never ends.
+    Store,
+    /// An archiver whose handlers have nothing to do.
+    Handle,
+}
+
+/// What a process has done.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Done {
+    /// Seconds until all was stored.
+    stored: f64,
+    /// Until all was handled.
+    handled: Option<f64>,
+    /// Until all was dismissed at the server.
+    dismissed: Option<f64>,
+    /// The most memory that it has had.
+    memory_mb: f64,
+}
+
+/// The numbers.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    database: String,
+    waiting: usize,
+    body_bytes: u32,
+    bare: Vec<Done>,
+    store: Vec<Done>,
+    handle: Done,
+    /// The median of the rounds' ratios of the archiver, which only stores, to the bare loop.
+    median_ratio: f64,
+    same_rows: bool,
+}
+
+/// Runs one way into a file, and says on the standard output what it took.
+pub(crate) async fn part(way: Way, url: &str, key: &str, file: &Path, count: i64) {
+    let begun = Instant::now();
+    let done = match way {
+        Way::Bare => {
+            bare(url, key, file).await;
+            Done {
+                stored: begun.elapsed().as_secs_f64(),
+                handled: None,
+                dismissed: None,
+                memory_mb: memory(),
+            }
+        }
+        Way::Store | Way::Handle => archive(way, url, key, file, count, begun).await,
+    };
+    println!("{}", serde_json::to_string(&done).expect("numbers are JSON"));
+    // A handler that never ends would be waited for.
+    std::process::exit(0);
+}
+
+diesel::table! {
+    inbox_notifications (id) {
+        id -> BigInt,
+        #[sql_name = "type"]
+        event_type -> Text,
+        state -> BigInt,
+        dismiss -> BigInt,
+        source -> BigInt,
+        attempts -> BigInt,
+        received_at -> BigInt,
+        due_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    inbox_documents (id) {
+        id -> BigInt,
+        document -> Text,
+    }
+}
+
+async fn bare(url: &str, key: &str, file: &Path) {
+    // Its tables are the inbox's.
+    drop(Inbox::open(file).expect("a new inbox"));
+    let mut conn = SqliteConnection::establish(&file.to_string_lossy()).expect("it can be opened");
+    conn.batch_execute(PRAGMAS).expect("pragmas can be set");
+    let address = url.trim_start_matches("http://").parse().expect("an address");
+    let mut connection = Connection::open(address).await.expect("the server takes connections");
+    let mut cursor = "0".to_owned();
+    loop {
+        let path = format!(
+            "{}/notifications?filter[isDismissed]=true,false&sort=sequence&page[size]={PAGE}&page[after]={cursor}",
+            tidings_api::BASE_PATH
+        );
+        let answer = connection.exchange(&get(&path, key)).await.expect("a page is answered");
+        let page: NotificationPage = serde_json::from_slice(answer.body).expect("a page");
+        let is_last = page.links.next.is_none();
+        cursor = page.meta.and_then(|meta| meta.page).expect("a cursor").after;
+        let stored = conn.immediate_transaction(|conn| {
+            let now = chrono::Utc::now().timestamp_micros();
+            for mut data in page.data {
+                data.meta = None;
+                let id = data.id.get();
+                let (event_type, dismissed) =
+                    (data.attributes.r#type.as_str().to_owned(), data.attributes.is_dismissed);
+                let document = NotificationDocument { links: data.links.clone(), data, included: Vec::new() };
+                let document = serde_json::to_string(&document).expect("a document is JSON");
+                diesel::insert_into(inbox_notifications::table)
+                    .values((
+                        inbox_notifications::id.eq(id),
+                        inbox_notifications::event_type.eq(event_type),
+                        inbox_notifications::state.eq(0),
+                        inbox_notifications::dismiss.eq(i64::from(!dismissed)),
+                        inbox_notifications::source.eq(1),
+                        inbox_notifications::attempts.eq(0),
+                        inbox_notifications::received_at.eq(now),
+                        inbox_notifications::due_at.eq(0),
+                    ))
+                    .execute(conn)?;
+                diesel::insert_into(inbox_documents::table)
+                    .values((inbox_documents::id.eq(id), inbox_documents::document.eq(document)))
+                    .execute(conn)?;
+            }
+            sql_query("UPDATE inbox_state SET cursor = ?, last_pull = ?")
+                .bind::<BigInt, _>(cursor.parse::<i64>().unwrap_or_default())
+                .bind::<BigInt, _>(now)
+                .execute(conn)
+        });
+        stored.expect("a page can be stored");
+        if is_last {
+            return;
+        }
+    }
+}
+
+/// An archiver, as far as asked. A file that has something already is caught up from there.
+async fn archive(way: Way, url: &str, key: &str, file: &Path, count: i64, begun: Instant) -> Done {
+    let inbox = Inbox::open(file).expect("an inbox");
+    let client = Client::builder(url).key(key).build().expect("a client");
+    let archiver = Archiver::builder(client, inbox.clone())
+        .otherwise(move |_, _| async move {
+            if way == Way::Store {
+                pending::<()>().await;
+            }
+            Ok(Outcome::Done)
+        })
+        .concurrency(if way == Way::Store { 1 } else { 64 })
+        .catch_up(every(Duration::from_secs(3_600)))
+        .build()
+        .expect("an archiver");
+    let watch = async {
+        let pause = |millis| tokio::time::sleep(Duration::from_millis(millis));
+        let time = || begun.elapsed().as_secs_f64();
+        while inbox.cursor().await.expect("the inbox can be read").get() < count {
+            pause(5).await;
+        }
+        let mut done = Done { stored: time(), handled: None, dismissed: None, memory_mb: memory() };
+        while way == Way::Handle && done.dismissed.is_none() {
+            let counts = inbox.counts().await.expect("the inbox can be read");
+            if counts.waiting == 0 {
+                done.handled.get_or_insert_with(time);
+                done.dismissed = (counts.to_dismiss == 0).then(time);
+            }
+            pause(50).await;
+        }
+        done.memory_mb = memory();
+        done
+    };
+    match select(pin!(watch), pin!(archiver.run(pending::<()>()))).await {
+        futures_util::future::Either::Left((done, _)) => done,
+        futures_util::future::Either::Right((ended, _)) => panic!("the archiver has ended: {ended:?}"),
+    }
+}
+
+/// The most memory that this process has had, in MB.
+fn memory() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+}
+
+/// Has so many notifications wait at a server, and reads them in each way.
+pub(crate) async fn run(options: &Options, count: usize) {
+    let target = Target::new(options);
+    let tenant = target.tenants("catch-up", 1).remove(0);
+    eprintln!("load: {count} events are posted");
+    fill(tenant.producer.url(), tenant.producer.key(), count, options.body as usize).await;
+
+    let beside = std::env::current_exe().expect("the path of this program");
+    let dir =
+        tempfile::tempdir_in(beside.parent().expect("a program is in a directory")).expect("a directory");
+    let measure = |way, name: &str| {
+        let file = dir.path().join(name);
+        let done = measure(way, tenant.consumer.url(), tenant.consumer.key(), &file, count);
+        eprintln!("load: {way:?}: {:.0}/s", count as f64 / done.stored);
+        (done, file)
+    };
+    let (mut bare, mut store, mut same_rows) = (Vec::new(), Vec::new(), true);
+    for nth in 1..=options.rounds {
+        let (by_hand, bare_file) = measure(Way::Bare, &format!("bare-{nth}.db"));
+        let (by_archiver, file) = measure(Way::Store, &format!("inbox-{nth}.db"));
+        same_rows &= nth > 1 || difference(&bare_file, &file, count) == 0;
+        bare.push(by_hand);
+        store.push(by_archiver);
+        for file in [bare_file, file] {
+            let _ = std::fs::remove_file(file);
+        }
+    }
+    // Last, because it dismisses them.
+    let handle = measure(Way::Handle, "handled.db").0;
+    let mut ratios: Vec<f64> =
+        bare.iter().zip(&store).map(|(bare, store)| bare.stored / store.stored).collect();
+    ratios.sort_by(f64::total_cmp);
+    let report = Report {
+        database: target.database().to_owned(),
+        waiting: count,
+        body_bytes: options.body,
+        median_ratio: (ratios[(ratios.len() - 1) / 2] + ratios[ratios.len() / 2]) / 2.0,
+        bare,
+        store,
+        handle,
+        same_rows,
+    };
+    print(&report, options.json);
+    if !same_rows {
+        std::process::exit(1);
+    }
+}
+
+async fn fill(url: &str, key: &str, count: usize, body: usize) {
+    let client = Client::builder(url).key(key).build().expect("a client");
+    let data = serde_json::json!({"padding": "x".repeat(body.saturating_sub(100))});
+    for first in (0..count).step_by(PAGE) {
+        let event = || Event::new("close").and_then(|event| event.data(&data)).expect("an event");
+        let operations =
+            (first..count.min(first + PAGE)).fold(client.operations(), |all, _| all.add(event()));
+        operations.send().await.expect("events are taken");
+    }
+}
+
+/// One way in a process of its own.
+fn measure(way: Way, url: &str, key: &str, file: &Path, count: usize) -> Done {
+    let name = way.to_possible_value().expect("every way has a name").get_name().to_owned();
+    let output = Command::new(std::env::current_exe().expect("the path of this program"))
+        .args(["caught-up", &name, url, key, &count.to_string()])
+        .arg(file)
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("this program can be started again");
+    assert!(output.status.success(), "{name}: {}", output.status);
+    serde_json::from_slice(&output.stdout).expect("it says what it has done")
+}
+
+/// How many rows are in one file only, or differ.
+fn difference(one: &PathBuf, other: &Path, count: usize) -> i64 {
+    #[derive(QueryableByName)]
+    struct Row {
+        #[diesel(sql_type = BigInt)]
+        number: i64,
+    }
+    let mut conn = SqliteConnection::establish(&other.to_string_lossy()).expect("it can be opened");
+    sql_query("ATTACH ? AS bare")
+        .bind::<diesel::sql_types::Text, _>(one.to_string_lossy().into_owned())
+        .execute(&mut conn)
+        .expect("both can be opened");
+    let same: Row = sql_query(
+        "SELECT count(*) AS number FROM inbox_documents AS d JOIN inbox_notifications AS n USING (id) \
+         JOIN bare.inbox_documents AS e USING (id) JOIN bare.inbox_notifications AS m USING (id) \
+         WHERE d.document = e.document AND n.type = m.type AND n.dismiss = m.dismiss AND n.source = m.source",
+    )
+    .get_result(&mut conn)
+    .expect("both can be read");
+    let count = i64::try_from(count).unwrap_or(i64::MAX);
+    if same.number != count {
+        println!("DIFFERENT: {} of {count} rows are the same", same.number);
+    }
+    count - same.number
+}
+
+fn print(report: &Report, json: bool) {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report).expect("a report is JSON"));
+        return;
+    }
+    println!("\n{}, {} waiting, {} bytes", report.database, report.waiting, report.body_bytes);
+    println!("{:<28}{:>12}{:>12}{:>10}", "", "per second", "memory MB", "ratio");
+    let row = |name: &str, seconds: f64, memory: f64, ratio: &str| {
+        println!("{name:<28}{:>12.0}{memory:>12.1}{ratio:>10}", report.waiting as f64 / seconds);
+    };
+    for (nth, (bare, store)) in report.bare.iter().zip(&report.store).enumerate() {
+        row(&format!("bare loop {}", nth + 1), bare.stored, bare.memory_mb, "");
+        row(
+            &format!("stored {}", nth + 1),
+            store.stored,
+            store.memory_mb,
+            &format!("{:.2}", bare.stored / store.stored),
+        );
+    }
+    println!("{:<52}{:>10.2}", "stored / bare loop, median", report.median_ratio);
+    let handle = &report.handle;
+    row("stored, while handling", handle.stored, handle.memory_mb, "");
+    for (name, seconds) in [("handled", handle.handled), ("dismissed at the server", handle.dismissed)] {
+        if let Some(seconds) = seconds {
+            row(name, seconds, handle.memory_mb, "");
+        }
+    }
+    println!("both wrote the same rows: {}", if report.same_rows { "yes" } else { "NO, see above" });
+}
