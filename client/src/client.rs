@@ -17,10 +17,7 @@ use tidings_api::{BASE_PATH, MEDIA_TYPE};
 use url::Url;
 
 use crate::transport::{Answer, Request, Settings, Transport};
-use crate::{
-    Error, Event, Flags, NotificationDocument, NotificationPage, Operations, Posted, Query, Sequence,
-    SettingsPatch,
-};
+use crate::{Error, Event, Flags, NotificationDocument, Operations, Posted, Query, Sequence, SettingsPatch};
 
 /// The way to one tenant of a Tidings server. Clone it freely: clones share their connections.
 #[derive(Clone)]
@@ -251,12 +248,12 @@ impl Client {
 
     /// A page of notifications by its query string, and whose they are. `wait` is how long the server may hold
     /// the answer back.
-    pub(crate) async fn list(
+    pub(crate) async fn list<T: DeserializeOwned>(
         &self,
         query: &str,
         wait: Option<Duration>,
         delay: Duration,
-    ) -> Result<(NotificationPage, Option<String>), Error> {
+    ) -> Result<(T, Option<String>), Error> {
         let mut request = self.request(Method::GET, &["notifications"])?;
         set_query(&mut request, query);
         if let Some(wait) = wait {
@@ -269,8 +266,8 @@ impl Client {
     }
 
     /// A page of any other list.
-    pub(crate) async fn page<T: DeserializeOwned>(&self, list: &str, query: &str) -> Result<T, Error> {
-        let mut request = self.request(Method::GET, &[list])?;
+    pub(crate) async fn page<T: DeserializeOwned>(&self, list: &[&str], query: &str) -> Result<T, Error> {
+        let mut request = self.request(Method::GET, list)?;
         set_query(&mut request, query);
         decode(&self.send(request).await?)
     }

@@ -228,12 +228,21 @@ impl Client {
         self.read(&["deliveries", &id.to_string()]).await
     }
 
-    /// Every attempt to push a notification, the oldest first.
+    /// Every attempt to push a notification, the oldest first: all pages as one.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn attempts(&self, id: Sequence) -> Result<AttemptPage, Error> {
-        self.read(&["deliveries", &id.to_string(), "attempts"]).await
+        let (id, mut query) = (id.to_string(), String::new());
+        let list = ["deliveries", &id, "attempts"];
+        let mut all: AttemptPage = self.read(&list).await?;
+        while let Some(next) = paging::next(&all.links, &query) {
+            query = next;
+            let page: AttemptPage = self.page(&list, &query).await?;
+            all.data.extend(page.data);
+            all.links.next = page.links.next;
+        }
+        Ok(all)
     }
 
     /// Has one notification pushed to the tenant's URL now that stands for none: its id is 0, its type `test`. The

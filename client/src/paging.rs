@@ -115,7 +115,7 @@ impl Page for JobPage {
 }
 
 pub(crate) async fn page<P: Page>(client: &Client, parameters: &Parameters) -> Result<P, Error> {
-    client.page(P::PATH, &parameters.encode()?).await
+    client.page(&[P::PATH], &parameters.encode()?).await
 }
 
 /// Page after page until the end of the list. After an error it ends.
@@ -128,7 +128,7 @@ pub(crate) fn pages<P: Page>(
         let client = client.clone();
         async move {
             let Some(query) = query.transpose()? else { return Ok(None) };
-            let page: P = client.page(P::PATH, &query).await?;
+            let page: P = client.page(&[P::PATH], &query).await?;
             let next = next(page.links(), &query);
             Ok(Some((page, next.map(Ok))))
         }

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::event::ChangeType;
-use crate::jsonapi::{RawObject, SelfLink, Sequence};
+use crate::jsonapi::{PageLinks, RawObject, SelfLink, Sequence};
 
 /// Declares an enum with its names on the wire, so that both directions come from one table.
 macro_rules! names {
@@ -94,6 +94,8 @@ names! {
         Expired = "expired",
         /// An admin resumed the push only for what comes from then on.
         Skipped = "skipped",
+        /// The server itself failed, by an error of its own; its log says more.
+        Internal = "internal",
     }
 }
 
@@ -185,8 +187,8 @@ pub struct DeliveryAttributes {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct AttemptPage {
-    /// The link to this document.
-    pub links: SelfLink,
+    /// The links to this page and to its neighbours.
+    pub links: PageLinks,
     /// The attempts, oldest first.
     pub data: Vec<AttemptResource>,
 }

@@ -12,14 +12,14 @@ mod mail;
 mod post;
 mod text;
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidings_api::alert::{AlertKind, AlertTestAttributes, AlertTestResult};
 use tokio::sync::watch as signal;
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinSet};
 
 pub use self::mail::{MailError, Mailer};
 use crate::directory::{Directory, TenantEntry};
@@ -63,6 +63,17 @@ pub struct Alerts {
     pub demo_loopback: bool,
 }
 
+/// Why no test was sent.
+#[derive(Debug, thiserror::Error)]
+pub enum Untested {
+    /// The last one by mail was a moment ago: after so many seconds there may be another.
+    #[error("the last test was mailed a moment ago")]
+    TooSoon(u64),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
 fn now() -> Micros {
     chrono::Utc::now().timestamp_micros()
 }
@@ -99,10 +110,11 @@ impl Alerts {
     async fn raise_noticed(&self) -> Result<(), StoreError> {
         let mut noticed = VecDeque::from(self.watch.take());
         while let Some(next) = noticed.pop_front() {
-            let (tenant, kind, detail) = (next.tenant, next.kind, next.detail.clone());
-            // The time is that of the transaction: a success that was recorded before it doesn't end the state.
-            let raised =
-                self.store.write(Some(tenant), move |conn| conn.alert_raise(tenant, kind, &detail, now()));
+            let (tenant, kind, detail, since) = (next.tenant, next.kind, next.detail.clone(), next.at);
+            // It began when it happened: a success since then ends it, also one that is recorded already.
+            let raised = self
+                .store
+                .write(Some(tenant), move |conn| conn.alert_raise(tenant, kind, &detail, since, now()));
             match raised.await {
                 Ok(Raising::Quiet(until)) => self.watch.quiet(tenant, kind, until),
                 Ok(Raising::Raised | Raising::Already) => {}
@@ -120,32 +132,40 @@ impl Alerts {
     pub async fn tell(self: Arc<Self>, mut stopping: signal::Receiver<bool>) {
         // Connections belong to the runtime that made them.
         let sender = Rc::new(Sender::new(self.egress.clone()));
-        loop {
-            if let Err(error) = self.tell_due(&sender).await {
-                tracing::warn!(%error, "alerts could not be sent; it will be tried again");
+        let mut sending = Sending::default();
+        while !*stopping.borrow() {
+            match self.claim(&sending.busy()).await {
+                Ok(claimed) => {
+                    for alert in claimed {
+                        let (alerts, sender) = (self.clone(), sender.clone());
+                        let whose = (alert.tenant, alert.way);
+                        sending.begin(whose, async move { alerts.tell_one(&sender, alert).await });
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "what is to be told could not be read; it will be tried again")
+                }
             }
+            // One that hangs keeps nobody else waiting.
             tokio::select! {
                 () = tokio::time::sleep(EVERY) => {}
-                _ = stopping.wait_for(|stopping| *stopping) => return,
+                () = sending.end_one() => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {}
             }
+        }
+        while !sending.tasks.is_empty() {
+            sending.end_one().await;
         }
     }
 
-    async fn tell_due(self: &Arc<Self>, sender: &Rc<Sender>) -> Result<(), StoreError> {
-        let (at, node) = (now(), self.store.node());
-        if !self.store.read(move |conn| conn.alert_due(at)).await? {
-            return Ok(());
+    /// What can be sent now, besides what is being sent.
+    async fn claim(&self, busy: &[(TenantId, Way)]) -> Result<Vec<OutboxAlert>, StoreError> {
+        let (at, node, room) = (now(), self.store.node(), AT_ONCE.saturating_sub(busy.len()));
+        let (looked, busy) = (busy.to_vec(), busy.to_vec());
+        if room == 0 || !self.store.read(move |conn| conn.alert_due(node, at, &looked)).await? {
+            return Ok(Vec::new());
         }
-        let claimed = self.store.write(None, move |conn| conn.alert_claim(node, at, AT_ONCE)).await?;
-        let mut sending = JoinSet::new();
-        for alert in claimed {
-            let (alerts, sender) = (self.clone(), sender.clone());
-            sending.spawn_local(async move { alerts.tell_one(&sender, alert).await });
-        }
-        while let Some(told) = sending.join_next().await {
-            told.map_err(|_| StoreError::Unavailable("a task panicked".to_owned()))??;
-        }
-        Ok(())
+        self.store.write(None, move |conn| conn.alert_claim(node, at, room, &busy)).await
     }
 
     async fn tell_one(&self, sender: &Sender, alert: OutboxAlert) -> Result<(), StoreError> {
@@ -207,9 +227,23 @@ impl Alerts {
     }
 
     /// Sends a test now on every way that the tenant has set. Answers the alert's id and what became of it.
-    pub async fn test(&self, sender: &Sender, entry: &TenantEntry) -> (String, AlertTestAttributes) {
+    ///
+    /// # Errors
+    /// When the last test by mail was a moment ago, and those of the store.
+    pub async fn test(
+        &self,
+        sender: &Sender,
+        entry: &TenantEntry,
+    ) -> Result<(String, AlertTestAttributes), Untested> {
         let at = now();
         let id = uuid::Uuid::new_v4().to_string();
+        if entry.settings.alerts.email.is_some() {
+            let (tenant, noted) = (entry.tenant.id, id.clone());
+            let leave = self.store.write(Some(tenant), move |conn| conn.alert_test(tenant, &noted, at));
+            if let Some(until) = leave.await? {
+                return Err(Untested::TooSoon((until - at).unsigned_abs().div_ceil(1_000_000)));
+            }
+        }
         let alert = |way| OutboxAlert {
             tenant: entry.tenant.id,
             id: id.clone(),
@@ -223,7 +257,45 @@ impl Alerts {
         let (email, url) = (alert(Way::Email), alert(Way::Url));
         let (email, url) = tokio::join!(self.send(sender, entry, &email), self.send(sender, entry, &url));
         let result = |told: Result<(), String>| AlertTestResult { sent: told.is_ok(), error: told.err() };
-        (id, AlertTestAttributes { email: email.map(result), url: url.map(result) })
+        Ok((id, AlertTestAttributes { email: email.map(result), url: url.map(result) }))
+    }
+}
+
+/// What is being sent: of each tenant and way one alert.
+#[derive(Default)]
+struct Sending {
+    tasks: JoinSet<Result<(), StoreError>>,
+    whose: HashMap<Id, (TenantId, Way)>,
+}
+
+impl Sending {
+    fn busy(&self) -> Vec<(TenantId, Way)> {
+        self.whose.values().copied().collect()
+    }
+
+    fn begin(
+        &mut self,
+        whose: (TenantId, Way),
+        task: impl Future<Output = Result<(), StoreError>> + 'static,
+    ) {
+        self.whose.insert(self.tasks.spawn_local(task).id(), whose);
+    }
+
+    /// Waits until one has ended, however it did; without end if there is none. What isn't recorded as sent is sent again.
+    async fn end_one(&mut self) {
+        let Some(ended) = self.tasks.join_next_with_id().await else { return std::future::pending().await };
+        let id = match &ended {
+            Ok((id, _)) => *id,
+            Err(panic) => panic.id(),
+        };
+        self.whose.remove(&id);
+        let error = match ended {
+            Ok((_, Ok(()))) => return,
+            Ok((_, Err(error))) => error.to_string(),
+            Err(_) => "a task panicked".to_owned(),
+        };
+        tracing::warn!(error, "an alert could not be told, or not recorded as told; it will be tried again");
+        tokio::time::sleep(EVERY).await;
     }
 }
 
@@ -277,7 +349,7 @@ pub async fn check_backlogs(
         let received = tidings_api::time::format(&received);
         let detail = format!("{count}{more} notifications wait; the oldest was received at {received}");
         let kind = AlertKind::Backlog;
-        store.write(Some(tenant), move |conn| conn.alert_raise(tenant, kind, &detail, now)).await?;
+        store.write(Some(tenant), move |conn| conn.alert_raise(tenant, kind, &detail, now, now)).await?;
     }
     // What is left over is no longer so.
     for tenant in raised {
@@ -287,4 +359,30 @@ pub async fn check_backlogs(
             .await?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::LocalSet;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_fails_ends_nothing_else() {
+        let whose = [1, 2, 3].map(|number| (TenantId::for_tests(number), Way::Url));
+        let (go_on, waits) = tokio::sync::oneshot::channel();
+        let test = async move {
+            let mut sending = Sending::default();
+            sending.begin(whose[0], async { panic!("on purpose") });
+            sending.begin(whose[1], async { Err(StoreError::Busy) });
+            sending.begin(whose[2], async move { waits.await.map_err(|_| StoreError::Closed) });
+            sending.end_one().await;
+            sending.end_one().await;
+            assert_eq!(sending.busy(), [whose[2]], "the third goes on");
+            go_on.send(()).unwrap();
+            sending.end_one().await;
+            assert_eq!(sending.busy(), []);
+        };
+        LocalSet::new().run_until(test).await;
+    }
 }

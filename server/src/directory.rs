@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use tidings_api::settings::Settings;
 use tidings_api::tenant::Role;
 
+use crate::push::egress::PushUrl;
 use crate::rules::condition::Condition;
 use crate::rules::settings::{Secrets, resolve, secrets, unreadable};
 use crate::secrets::{Vault, hash};
@@ -133,8 +134,8 @@ impl Directory {
     /// A tenant as it is stored, with its settings resolved.
     ///
     /// Secrets that can't be opened, because they were sealed with another key, stop the push and nothing else. So do
-    /// settings that can't be read, because a newer server has written them: events are stored all the same, wait for
-    /// their push, and don't expire.
+    /// settings that can't be read, because a newer server has written them, and a URL that isn't one: events are stored
+    /// all the same, wait for their push, and don't expire.
     pub fn entry(&self, mut tenant: Tenant) -> TenantEntry {
         let settings = resolve(&tenant.settings, &tenant.public_id).unwrap_or_else(|error| {
             stop(&mut tenant, &error);
@@ -145,6 +146,9 @@ impl Directory {
             stop(&mut tenant, &error);
             Secrets::default()
         });
+        if let Some(Err(error)) = settings.push.url.as_deref().map(PushUrl::stored) {
+            stop(&mut tenant, &format_args!("the push URL can't be used: {error}"));
+        }
         let condition = settings.selection.condition.as_deref().and_then(|text| {
             let condition = Condition::new(text);
             if let Err(reason) = &condition {

@@ -19,7 +19,9 @@ use crate::store::seam::TenantId;
 /// How often new jobs are looked for, and those of nodes that have died.
 const EVERY: Duration = Duration::from_millis(500);
 /// The most notifications of one step: a few milliseconds' work.
-const STEP: i64 = 500;
+const STEP: usize = 500;
+/// The most that are counted at once.
+const COUNTED: usize = 10_000;
 /// How long a job is kept after its end.
 const KEPT: Duration = Duration::from_secs(30 * 86_400);
 /// How often ended jobs are removed, and the most at once.
@@ -78,26 +80,21 @@ async fn work(store: Store, tenant: TenantId, turn: Arc<Semaphore>, stopping: wa
 /// One step of the tenant's oldest open job. False: there is none for this node.
 async fn step(store: &Store, tenant: TenantId, turn: &Semaphore) -> Result<bool, StoreError> {
     let (node, now) = (store.node(), Utc::now().timestamp_micros());
-    let Some(job) = store.write(Some(tenant), move |conn| conn.job_claim(tenant, node, now)).await? else {
+    let Some(work) = store.write(Some(tenant), move |conn| conn.job_claim(tenant, node, now)).await? else {
         return Ok(false);
     };
-    // Looking may take long, so it is done by a reader, and nobody waits for it.
-    let looked = job.clone();
-    if job.total.is_none() {
-        let counted = store.list(move |conn| conn.job_count(&looked)).await?;
-        store.write(Some(tenant), move |conn| conn.job_counted(&job, node, counted, now)).await?;
-        return Ok(true);
-    }
-    let sequences = store.list(move |conn| conn.job_next(&looked, STEP)).await?;
+    // Looking may take a while, so it is done by a reader, and nobody waits for it.
+    let (looked, counts) = (work.clone(), work.job.total.is_none());
+    let limit = if counts { COUNTED } else { STEP };
+    let found = store.list(move |conn| conn.job_next(&looked, limit)).await?;
     let _turn = turn.acquire().await.map_err(|_| StoreError::Closed)?;
     let begun = Instant::now();
     store
-        .write(Some(tenant), move |conn| {
-            if sequences.is_empty() {
-                conn.job_done(&job, node, Utc::now().timestamp_micros())
-            } else {
-                conn.job_step(&job, node, &sequences)
-            }
+        .write(Some(tenant), move |conn| match (found, counts) {
+            (Some(found), true) => conn.job_count(&work.job, node, &found),
+            (None, true) => conn.job_counted(&work, node, now),
+            (Some(found), false) => conn.job_step(&work, node, &found),
+            (None, false) => conn.job_done(&work.job, node, Utc::now().timestamp_micros()),
         })
         .await?;
     // As much time for everybody else.

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidings_api::delivery::AttemptError;
 use tokio::sync::watch;
 
 use crate::rules::notification::Micros;
@@ -80,30 +79,29 @@ fn days_before(now: Micros, days: u32) -> Micros {
     now.saturating_sub(i64::from(days).saturating_mul(MICROS_A_DAY))
 }
 
-/// Gives up the pushes of what was received before a time. The notifications stay and can be pulled.
+/// Gives up the pushes that have waited since before a time: since the receipt, or since the last re-push. The
+/// notifications stay and can be pulled.
 async fn give_up(
     store: &Store,
     tenant: TenantId,
-    received_before: Micros,
+    before: Micros,
     stopping: &watch::Receiver<bool>,
 ) -> Result<(), StoreError> {
     // Most tenants have nothing to give up: that is found out without a place in the writer's queue.
     let through = store.read(move |conn| match conn.undelivered(tenant, 1)? {
         (0, _) => Ok(0),
-        _ => conn.received_through(tenant, received_before),
+        _ => conn.received_through(tenant, before),
     });
     let through = through.await?;
-    let mut given_up = 0;
-    while through > 0 && !*stopping.borrow() {
+    let (mut given_up, mut after) = (0, 0);
+    while through > after && !*stopping.borrow() {
+        // Looked for by a reader: between them may stand many that were pushed again.
+        let overdue = store.list(move |conn| conn.overdue(tenant, (after, through), before, BATCH)).await?;
+        let Some(last) = overdue.last() else { break };
+        after = *last;
         let now = chrono::Utc::now().timestamp_micros();
-        let run = store.write(Some(tenant), move |conn| {
-            conn.give_up(tenant, through, AttemptError::Expired, BATCH, now)
-        });
-        let batch = run.await?;
-        given_up += batch;
-        if batch < BATCH {
-            break;
-        }
+        given_up +=
+            store.write(Some(tenant), move |conn| conn.expire_pushes(tenant, &overdue, before, now)).await?;
     }
     if given_up > 0 {
         tracing::info!(notifications = given_up, "gave up pushes that have waited for too long");

@@ -44,7 +44,10 @@ impl Mute {
     /// Starts one.
     pub fn start() -> Self {
         let port = crate::ports::free();
-        let listener = TcpListener::bind(("127.0.0.1", port)).expect("the port was free a moment ago");
+        // Another process may try the same port at this moment to see whether it is free.
+        let listener = crate::until("the mute receiver's port to be free", Duration::from_secs(10), || {
+            TcpListener::bind(("127.0.0.1", port)).ok()
+        });
         let (stopped, streams) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (stop, kept) = (stopped.clone(), streams.clone());
         let listening = std::thread::spawn(move || {

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidings_api::error::ErrorCode;
+use tidings_tests::receivers::Mute;
 use tidings_tests::smtp::Smtp;
 use tidings_tests::wait::SOON;
 use tidings_tests::{Database, Options, Receiver, Reply, Request, Server, Tenant, event, on_both};
@@ -118,7 +119,7 @@ on_both! {
         assert_eq!(attributes["host"], "127.0.0.1");
         assert!(attributes["detail"].as_str().unwrap().contains("the receiver answered 500"), "{attributes}");
         let last = posted[3].json();
-        assert_eq!(last["data"]["attributes"]["since"], attributes["at"], "well again since the streak began");
+        assert_eq!(last["data"]["attributes"]["since"], attributes["since"], "well again since the streak began");
 
         let first = &house.mail.mails()[0];
         assert_eq!(first.to, [" TO:<ops@example.com>"]);
@@ -177,6 +178,31 @@ on_both! {
         house.expect(&["failing", "recovered"]);
     }
 
+    fn a_failure_that_is_over_at_once_is_over(db) {
+        let house = House::start(&db);
+        let receiver = Receiver::start(|_, nth| Reply::Status(if nth == 0 { 500 } else { 200 }));
+        let tenant = house.tenant(&receiver, json!({"kind": "none"}));
+        tenant.producer.post_event(&event("close"));
+        tenant.wait_for_state(1, "failed");
+        tenant.producer.post_event(&event("close"));
+        house.expect(&["failing", "retries100", "recovered"]);
+    }
+
+    fn a_url_that_hangs_holds_up_no_other_tenant(db) {
+        let house = House::start(&db);
+        let hangs = Mute::start();
+        let (receiver, _) = receiver(500);
+        let sick = house.tenant(&receiver, every_second(100));
+        sick.admin.settings(json!({"alerts": {"url": hangs.url(), "email": null}})).expect(200);
+        sick.producer.post_event(&event("close"));
+        tidings_tests::until("the alert to hang", SOON, || (hangs.count() == 1).then_some(()));
+        let well = house.tenant(&receiver, every_second(100));
+        well.producer.post_event(&event("close"));
+        // A request is given up after fifteen seconds.
+        tidings_tests::until("the other to be told", Duration::from_secs(8), || (house.posted() == ["failing"]).then_some(()));
+        assert_eq!(hangs.count(), 1, "and the first is still being told");
+    }
+
     fn what_could_not_be_sent_is_sent_later(db) {
         let house = House::start(&db);
         house.mail.refuse(true);
@@ -202,6 +228,14 @@ on_both! {
         house.expect(&["test"]);
         assert!(house.alerts.requests()[0].is_signed_with(&tenant.signing_secret));
 
+        let again = test();
+        again.refused_as(ErrorCode::TooManyVerifications);
+        let seconds: u64 = again.header("retry-after").parse().unwrap();
+        assert!((1..=60).contains(&seconds), "{seconds}");
+        assert_eq!(house.mail.mails().len(), 1, "nobody's mailbox can be filled");
+        let a_minute_later = || db.execute("UPDATE alerts SET at = at - 60000000 WHERE kind = 'test';");
+
+        a_minute_later();
         house.mail.refuse(true);
         let nowhere = format!("http://127.0.0.1:{}/", tidings_tests::ports::free());
         tenant.admin.settings(json!({"alerts": {"url": nowhere}})).expect(200);
@@ -210,6 +244,7 @@ on_both! {
         assert!(answer["email"]["error"].as_str().unwrap().contains("550"), "{answer}");
         assert_eq!(answer["url"], json!({"sent": false, "error": "no connection could be made"}));
 
+        a_minute_later();
         tenant.admin.settings(json!({"alerts": {"url": null}})).expect(200);
         assert_eq!(test().expect(200)["data"]["attributes"]["url"], Value::Null);
         let refused = tenant.consumer.send("POST", "external-notifications/alerts/test", &[], None);

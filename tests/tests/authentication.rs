@@ -129,6 +129,21 @@ on_both! {
         assert!(issued[1] - issued[0] >= LIFETIME / 2, "renewed much too early");
     }
 
+    fn a_lifetime_that_makes_no_sense_holds_up_no_push(db) {
+        let server = Server::start(&db);
+        let receiver = Receiver::accepting();
+        for lifetime in ["\"NaN\"", "\"inf\"", "\"-inf\"", "\"1e999\"", "-5", "\"-1e300\"", "1e300", "{}"] {
+            let endpoint = Receiver::start(move |_, _| {
+                reply(200, &format!(r#"{{"access_token":"token-1","token_type":"Bearer","expires_in":{lifetime}}}"#))
+            });
+            let tenant = server.tenant("lifetime");
+            tenant.push_to(&receiver.url(), false);
+            use_oauth2(&tenant, &endpoint);
+            tenant.producer.post_event(&event("close"));
+            assert_eq!(tenant.wait_for_state(1, "delivered")["attempts"], 1, "{lifetime}");
+        }
+    }
+
     fn a_refused_token_is_replaced_within_the_attempt(db) {
         let server = Server::start(&db);
         let tenant = server.tenant("revoked");

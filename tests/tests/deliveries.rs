@@ -222,6 +222,16 @@ on_both! {
         assert_eq!(column("error"), [json!("status"), json!("protocol"), Value::Null]);
         assert_eq!(column("reason")[0], "first");
         assert!(column("url").iter().all(|url| *url == receiver.url()), "{log:?}");
+        let page = |query: &str| {
+            let page = tenant.admin.get(query).expect(200);
+            let ids = page["data"].as_array().unwrap().iter().map(|attempt| attempt["id"].clone()).collect::<Vec<_>>();
+            (ids, page["links"].clone())
+        };
+        let (first, links) = page("deliveries/1/attempts?page[size]=2");
+        assert_eq!((first, &links["prev"]), (vec![json!("1-1"), json!("1-2")], &Value::Null));
+        let (last, links) = page(links["next"].as_str().unwrap());
+        assert_eq!((last, &links["next"]), (vec![json!("1-3")], &Value::Null));
+        assert_eq!(page(links["prev"].as_str().unwrap()).0, ["1-1", "1-2"]);
         assert!(column("startedAt").windows(2).all(|pair| pair[0].as_str() < pair[1].as_str()));
 
         for path in ["deliveries/1", "deliveries/1/attempts"] {

@@ -6,7 +6,12 @@ use serde_json::json;
 use tidings_api::error::ErrorCode;
 use tidings_tests::server::Options;
 use tidings_tests::wait::SOON;
-use tidings_tests::{Receiver, Server, event, on_both, until};
+use tidings_tests::{Receiver, Reply, Server, event, on_both, until};
+
+fn token() -> Reply {
+    let body = json!({"access_token": "a-token", "token_type": "Bearer", "expires_in": 1});
+    Reply::WithBody(200, vec![("content-type".into(), "application/json".into())], body.to_string().into())
+}
 
 fn guarded(db: &tidings_tests::Database) -> Server {
     Server::start_with(db, Options { allow_egress: None, ..Options::default() })
@@ -89,6 +94,58 @@ on_both! {
             (document["data"]["meta"]["push"]["attempts"].as_u64() >= Some(1)).then_some(())
         });
         assert_eq!(receiver.count(), 1, "a name led to a blocked address");
+    }
+
+    fn a_token_endpoint_is_checked_on_the_address_that_is_dialled(db) {
+        let (receiver, endpoint) = (Receiver::accepting(), Receiver::start(|_, _| token()));
+        let allowing = Server::start(&db);
+        let tenant = allowing.tenant("token by name");
+        tenant.push_to(&receiver.url(), false);
+        let token_url = format!("http://localhost:{}/token", endpoint.port());
+        let authentication = json!({"kind": "oauth2", "tokenUrl": token_url, "clientId": "a", "clientSecret": "b"});
+        tenant.admin.settings(json!({"push": {"authentication": authentication}})).expect(200);
+        tenant.producer.post_event(&event("close"));
+        tenant.wait_for_state(1, "delivered");
+        assert_eq!((endpoint.count(), receiver.count()), (1, 1));
+        drop(allowing);
+        let server = guarded(&db);
+        let api = |key: &str| tidings_tests::Api::new(&server.url(), Some(key));
+        api(tenant.producer.key()).post_event(&event("close"));
+        let error = until("a failed attempt", SOON, || {
+            let delivery = api(tenant.admin.key()).get("deliveries/2").expect(200);
+            let error = delivery["data"]["attributes"]["errorMessage"].clone();
+            (!error.is_null()).then_some(error)
+        });
+        assert_eq!(error, "token");
+        assert_eq!((endpoint.count(), receiver.count()), (1, 1), "a blocked address was asked for a token");
+    }
+
+    fn a_verification_is_checked_on_the_address_that_is_dialled(db) {
+        for kind in ["clientIdEcho", "cloudEvents"] {
+            let receiver = Receiver::start(|request, _| {
+                let headers = [
+                    ("X-AdobeSign-ClientId", request.header("x-adobesign-clientid")),
+                    ("WebHook-Allowed-Origin", "*"),
+                    ("WebHook-Allowed-Rate", "*"),
+                ];
+                let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned()));
+                Reply::WithBody(200, headers.to_vec(), Vec::new())
+            });
+            let allowing = Server::start(&db);
+            let tenant = allowing.tenant("verified by name");
+            let url = format!("http://localhost:{}/hook", receiver.port());
+            let push = json!({"url": url, "clientId": "an-id", "verification": {"kind": kind}});
+            tenant.admin.settings(json!({"push": push})).expect(200);
+            tenant.admin.settings(json!({"enabled": false})).expect(200);
+            assert_eq!(receiver.count(), 1);
+            drop(allowing);
+            let server = guarded(&db);
+            let admin = tidings_tests::Api::new(&server.url(), Some(tenant.admin.key()));
+            let refused = admin.settings(json!({"enabled": true})).refused_as(ErrorCode::VerificationFailed);
+            let detail = refused["detail"].as_str().expect("a text");
+            assert!(detail.contains("pushes may not be sent to this address"), "{detail}");
+            assert_eq!(receiver.count(), 1, "{kind}: a blocked address was called");
+        }
     }
 
     fn taking_an_allowance_back_stops_the_pushes(db) {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tidings_api::error::ErrorCode;
 use tidings_tests::systems::CLIENT_ID_HEADER;
 use tidings_tests::wait::SOON;
-use tidings_tests::{Receiver, Reply, Server, Tenant, event, on_both};
+use tidings_tests::{Receiver, Reply, Server, Tenant, event, on_both, until};
 
 fn push(tenant: &Tenant, push: Value) -> tidings_tests::Answer {
     tenant.admin.settings(json!({"push": push}))
@@ -74,6 +74,37 @@ on_both! {
         tenant.wait_for_state(21, "delivered");
         assert_eq!(fresh.sequences(), [21], "the new receiver gets nothing old");
         assert_eq!(tenant.consumer.all("filter[push]=failed").len(), 20);
+    }
+
+    fn another_change_while_it_is_waited_does_not_refuse_what_is_stored_already(db) {
+        let server = Server::start(&db);
+        let tenant = server.tenant("between");
+        let slow = Receiver::start(|_, _| Reply::After(Duration::from_secs(3), Box::new(Reply::Status(500))));
+        push(&tenant, json!({"url": slow.url(), "maxConcurrency": 1})).expect(200);
+        for _ in 0..5 {
+            tenant.producer.post_event(&event("close"));
+        }
+        slow.wait_for(1, SOON);
+        tenant.admin.settings(json!({"enabled": false})).expect(200);
+        std::thread::scope(|scope| {
+            let admin = tenant.admin.clone();
+            let resumed = scope.spawn(move || {
+                admin.settings(json!({"enabled": true, "push": {"resume": "fromNow"}})).expect(200)
+            });
+            until("the push to rest", SOON, || {
+                let health = health(&tenant);
+                health["reason"].as_str().is_some_and(|reason| reason.contains("not finished")).then_some(())
+            });
+            tenant.admin.settings(json!({"selection": {"units": {"unit": {"close": true}}}})).expect(200);
+            let settings = resumed.join().unwrap();
+            assert_eq!(settings["data"]["attributes"]["selection"]["units"]["unit"]["close"], true);
+        });
+        assert_eq!(health(&tenant)["state"], "active");
+        let fresh = Receiver::accepting();
+        push(&tenant, json!({"url": fresh.url()})).expect(200);
+        tenant.producer.post_event(&event("close"));
+        tenant.wait_for_state(6, "delivered");
+        assert_eq!(fresh.sequences(), [6], "what waited was given up");
     }
 
     fn resuming_belongs_to_a_change_by_which_the_push_goes_on(db) {

@@ -374,7 +374,7 @@ on_both! {
             }
             node.store.write(Some(a), move |conn| conn.tenant_delete(a, 1)).await.unwrap();
             assert!(node.store.read(move |conn| conn.tenant_get(a)).await.unwrap().is_none());
-            assert!(node.store.read(|conn| conn.due()).await.unwrap().is_empty());
+            assert!(node.store.read(|conn| conn.due(0, 1)).await.unwrap().is_empty());
             let sweep = async || node.store.write(Some(a), move |conn| conn.tenant_sweep(a, 3)).await.unwrap();
             assert_eq!([sweep().await, sweep().await, sweep().await], [false, false, true]);
             assert!(node.store.read(|conn| conn.tenant_deleted_list()).await.unwrap().is_empty());

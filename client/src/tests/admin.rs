@@ -168,19 +168,24 @@ fn the_push_queue_is_asked_for_as_the_contract_says() {
 
 #[test]
 fn a_delivery_and_its_attempts_are_read_and_the_push_is_tested() {
-    let attempts = value!({"links": {"self": "s"}, "data": [attempt()]}).to_string();
+    let attempts = |next: Value| {
+        value!({"links": {"self": "s", "first": "f", "prev": null, "next": next}, "data": [attempt()]})
+            .to_string()
+    };
     let alerts = value!({"data": {"type": "alertTest", "id": "x", "attributes": {"email": null,
         "url": {"sent": false, "error": "it is down"}}}});
     let server = Server::start([
         json(200, "", &value!({"links": {"self": "s"}, "data": delivery(7)}).to_string()),
-        json(200, "", &attempts),
+        json(200, "", &attempts(value!("s?page%5Bafter%5D=1"))),
+        json(200, "", &attempts(Value::Null)),
         json(200, "", &value!({"data": attempt()}).to_string()),
         json(200, "", &alerts.to_string()),
     ]);
     let client = server.client().build().unwrap();
     assert_eq!(wait_for(client.delivery(sequence(7))).unwrap().data.attributes.counter, 3);
     let attempts = wait_for(client.attempts(sequence(7))).unwrap();
-    assert_eq!(attempts.data[0].attributes.reason, AttemptReason::First);
+    assert_eq!(attempts.data.len(), 2, "all pages as one");
+    assert_eq!(attempts.data[1].attributes.reason, AttemptReason::First);
     assert_eq!(wait_for(client.test_push()).unwrap().data.attributes.response_status, Some(500));
     assert!(!wait_for(client.test_alerts()).unwrap().data.attributes.url.unwrap().sent);
 
@@ -189,6 +194,7 @@ fn a_delivery_and_its_attempts_are_read_and_the_push_is_tested() {
     let expected = [
         "GET /api/rest/v1.0/deliveries/7 HTTP/1.1",
         "GET /api/rest/v1.0/deliveries/7/attempts HTTP/1.1",
+        "GET /api/rest/v1.0/deliveries/7/attempts?page%5Bafter%5D=1 HTTP/1.1",
         "POST /api/rest/v1.0/external-notifications/test HTTP/1.1",
         "POST /api/rest/v1.0/external-notifications/alerts/test HTTP/1.1",
     ];

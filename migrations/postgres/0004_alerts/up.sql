@@ -22,3 +22,12 @@ CREATE TABLE alerts (
     PRIMARY KEY (tenant_id, id, way)
 );
 CREATE INDEX alerts_due ON alerts (due_at) WHERE due_at IS NOT NULL;
+-- What is yet to be told, in its order.
+CREATE INDEX alerts_waiting ON alerts (tenant_id, way, at, id) WHERE due_at IS NOT NULL;
+
+-- Whether the settings speak of alerts.backlogAgeSeconds, so that nobody has to read all settings to find out.
+ALTER TABLE tenants ADD COLUMN tells_of_backlog BOOLEAN NOT NULL DEFAULT FALSE;
+CREATE INDEX tenants_tells_of_backlog ON tenants (id) WHERE tells_of_backlog;
+
+-- When a job last asked for its push again: how long it may wait for that counts from then.
+ALTER TABLE states ADD COLUMN repushed_at BIGINT;

@@ -228,7 +228,8 @@ fn resource(base: &str, row: DeliveryRow, push_is_active: bool) -> DeliveryResou
 ///
 /// A delivery for each notification that is, or was, to be pushed; its id is that of the notification. What has no value
 /// in the column by which the list is ordered comes last. While push is paused, what waits is `paused` and has no
-/// `nextAttemptAt`. A delivery that changes while the list is read may move in it. Role: `admin`.
+/// `nextAttemptAt`. A delivery that changes while the list is read may move in it. By `retries`, all with 15 or more are one;
+/// by `responseStatus`, the less usual statuses stand together at the end of their hundred. Role: `admin`.
 #[utoipa::path(
     tag = "push queue",
     params(
@@ -293,13 +294,13 @@ pub(super) async fn get_delivery(
     let read = state.store.read(move |conn| {
         let Some(row) = conn.delivery_get(tenant, sequence)? else { return Ok(None) };
         let Some(notification) = conn.notification_get(tenant, sequence)? else { return Ok(None) };
-        Ok(Some((row, notification, conn.attempts(tenant, sequence)?.pop())))
+        Ok(Some((row, notification, conn.attempts(tenant, sequence, None, true, 1)?.pop())))
     });
     let (row, mut notification, last) = read.await?.ok_or_else(unknown)?;
     let base = base(&state, &request);
     let mut data = resource(&base, row, entry.push_is_active());
     data.attributes.response_text =
-        last.filter(|last| last.response_status.is_some()).map(|last| last.response_text);
+        last.filter(|(_, last)| last.response_status.is_some()).map(|(_, last)| last.response_text);
     // As it will be once the push is accepted.
     notification.state.is_dismissed |= entry.settings.push.auto_dismiss;
     let writer = Writer { base: &attempts.base, shape: &Shape::default(), push_is_active: None };
@@ -317,31 +318,42 @@ pub(super) async fn get_delivery(
 /// Every request that was made, oldest first, as long as the notification is kept. Role: `admin`.
 #[utoipa::path(
     tag = "push queue",
-    params(("id" = String, Path, description = "The id of the notification", example = "519")),
-    responses((status = 200, description = "The attempts", body = AttemptPage))
+    params(
+        ("id" = String, Path, description = "The id of the notification", example = "519"),
+        ("page[size]" = Option<u32>, Query, description = "The most attempts of a page, 1 to 1,000, by default 100", minimum = 1, maximum = 1000),
+        ("page[after]" = Option<String>, Query, description = "The cursor behind which the page begins, as found in links"),
+        ("page[before]" = Option<String>, Query, description = "The cursor before which the page ends, as found in links"),
+    ),
+    responses((status = 200, description = "A page", body = AttemptPage))
 )]
 #[get("/deliveries/{id}/attempts")]
 pub(super) async fn list_attempts(
     caller: Admin,
-    _: NoParameters,
     state: web::Data<State>,
     request: HttpRequest,
     id: web::Path<String>,
 ) -> Result<HttpResponse, Error> {
     let tenant = caller.0;
     let sequence = sequence(&id).map_err(|_| unknown())?;
-    let read = state.store.read(move |conn| {
+    let asked = request.query_string();
+    let mut parameters = Parameters::parse(asked)?;
+    let pages = Pages::take(&mut parameters, "id")?;
+    parameters.finish()?;
+    let from = pages.place(|text| text.parse::<i32>().ok())?;
+    let (backwards, limit) = (pages.is_backwards(), pages.limit());
+    let read = state.store.list(move |conn| {
         let found = conn.delivery_get(tenant, sequence)?;
-        found.map(|_| conn.attempts(tenant, sequence)).transpose()
+        found.map(|_| conn.attempts(tenant, sequence, from, backwards, limit)).transpose()
     });
-    let attempts = read.await?.ok_or_else(unknown)?;
-    let this = format!("{}/deliveries/{sequence}/attempts", base(&state, &request));
-    let resources = attempts.into_iter().zip(1_u32..).map(|(record, number)| AttemptResource {
+    let mut found = read.await?.ok_or_else(unknown)?;
+    let url = format!("{}/deliveries/{sequence}/attempts", base(&state, &request));
+    let links = pages.links(&url, asked, &mut found, |(number, _)| number.to_string());
+    let resources = found.into_iter().map(|(number, record)| AttemptResource {
         r#type: "attempt".to_owned(),
         id: format!("{sequence}-{number}"),
         attributes: attributes(record),
     });
-    json(&AttemptPage { links: SelfLink { this }, data: resources.collect() })
+    json(&AttemptPage { links, data: resources.collect() })
 }
 
 fn unknown() -> Error {

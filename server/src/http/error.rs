@@ -15,12 +15,13 @@ use crate::store::error::StoreError;
 pub(super) struct Error {
     object: Box<ErrorObject>,
     allow: Option<String>,
+    retry_after: u64,
 }
 
 impl Error {
     /// An error with a code; the detail says what is wrong and what is expected.
     pub(super) fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
-        Error { object: Box::new(ErrorObject::new(code, detail)), allow: None }
+        Error { object: Box::new(ErrorObject::new(code, detail)), allow: None, retry_after: 1 }
     }
 
     /// A member whose value can't be used.
@@ -71,6 +72,11 @@ impl Error {
     /// The server can't do this now.
     pub(super) fn unavailable(detail: &str) -> Self {
         Error::new(ErrorCode::Unavailable, detail)
+    }
+
+    /// Says after how many seconds it may be tried again, where that isn't one.
+    pub(super) fn retry_after(self, seconds: u64) -> Self {
+        Error { retry_after: seconds, ..self }
     }
 
     /// Names the member of the body.
@@ -140,7 +146,7 @@ impl ResponseError for Error {
                 response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
             }
             ErrorCode::Unavailable | ErrorCode::TooManyVerifications => {
-                response.insert_header((header::RETRY_AFTER, "1"));
+                response.insert_header((header::RETRY_AFTER, self.retry_after.to_string()));
             }
             _ => {}
         }

@@ -19,7 +19,7 @@ use super::query::{NoParameters, Parameters};
 use super::tenants::{check_type, uuid};
 use super::{State, base, bytes, deliveries, json, list, time};
 use crate::rules::notification::Micros;
-use crate::store::queue::{Job, Targets, Task};
+use crate::store::queue::{Job, Targets, Task, Work};
 
 /// The most ids that a job may name.
 const MOST_IDS: usize = 10_000;
@@ -35,9 +35,9 @@ fn resource(base: &str, job: &Job) -> JobResource {
         id,
         links: SelfLink { this: format!("{base}/jobs/{id}") },
         attributes: JobAttributes {
-            action: job.task.action,
+            action: job.action,
             state: job.state,
-            dry_run: job.task.dry_run,
+            dry_run: job.dry_run,
             total: job.total.map(count),
             processed: count(job.processed),
             failed: count(job.failed),
@@ -170,9 +170,9 @@ pub(super) async fn post_job(
     if task.action == JobAction::Repush && entry.settings.push.url.is_none() {
         return Err(at("action", "there is no push URL to push to"));
     }
-    let job = Job::new(caller.0, Utc::now().timestamp_micros(), task);
-    let stored = job.clone();
-    if !state.store.write(Some(caller.0), move |conn| conn.job_create(&stored, MOST_OPEN)).await? {
+    let work = Work::new(caller.0, Utc::now().timestamp_micros(), task);
+    let job = work.job.clone();
+    if !state.store.write(Some(caller.0), move |conn| conn.job_create(&work, MOST_OPEN)).await? {
         let detail = "100 jobs are open already; wait until one has ended, or cancel one";
         return Err(Error::new(ErrorCode::Conflict, detail));
     }
@@ -210,7 +210,7 @@ pub(super) async fn list_jobs(
         Some((time.parse::<Micros>().ok()?, Uuid::parse_str(id).ok()?.to_string()))
     })?;
     let (tenant, backwards, limit) = (caller.0, pages.is_backwards(), pages.limit());
-    let read = state.store.read(move |conn| conn.job_list(tenant, from.as_ref(), backwards, limit));
+    let read = state.store.list(move |conn| conn.job_list(tenant, from.as_ref(), backwards, limit));
     let mut jobs = read.await?;
     let base = base(&state, &request);
     let place = |job: &Job| format!("{}_{}", job.created_at, job.id);

@@ -1,6 +1,10 @@
 //! One attempt: from a notification to a request, and from an answer to a verdict and a line in the log.
 
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -135,11 +139,22 @@ impl Attempts {
             Ok(_) => return Verdict::Inactive.into(),
             Err(_) => return Verdict::Unknown.into(),
         };
-        let Some(prepared) = self.prepared.get(&entry) else { return Verdict::Inactive.into() };
-        let id = format!("msg_{}_{}", entry.tenant.public_id, notification.sequence);
-        let parcel = Parcel { notification, id, reason, test: false };
-        let started = Instant::now();
-        let Pushed { record, asked, resting } = self.push(&entry, &prepared, &parcel).await;
+        let (started_at, started) = (now(), Instant::now());
+        let pushed = caught(async {
+            let prepared = self.prepared.get(&entry)?;
+            let id = format!("msg_{}_{}", entry.tenant.public_id, notification.sequence);
+            let parcel = Parcel { notification, id, reason, test: false };
+            Some(self.push(&entry, &prepared, &parcel).await)
+        });
+        let pushed = pushed.await.unwrap_or_else(|| {
+            tracing::error!(
+                tenant = entry.tenant.public_id,
+                sequence = notification.sequence,
+                "an attempt panicked; it counts as one that failed"
+            );
+            Some(Pushed { record: panicked(&entry, reason, started_at), asked: None, resting: None })
+        });
+        let Some(Pushed { record, asked, resting }) = pushed else { return Verdict::Inactive.into() };
         if let Some(left) = resting {
             return Verdict::Resting { version: entry.tenant.version, left }.into();
         }
@@ -304,6 +319,36 @@ impl Attempts {
     }
 }
 
+/// What the work comes to; none if it panics.
+///
+/// A notification on which the server fails each time would otherwise have no attempts, and so no end: whatever waits
+/// behind it would wait for ever.
+async fn caught<T>(work: impl Future<Output = T>) -> Option<T> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        // What has panicked isn't polled again, and what it shares with others is never left half changed.
+        let polled = catch_unwind(AssertUnwindSafe(|| work.as_mut().poll(cx)));
+        polled.map_or(Poll::Ready(None), |polled| polled.map(Some))
+    })
+    .await
+}
+
+/// What the log keeps of an attempt that panicked.
+fn panicked(entry: &TenantEntry, reason: AttemptReason, started_at: Micros) -> AttemptRecord {
+    let url = entry.settings.push.url.as_deref().unwrap_or_default();
+    AttemptRecord {
+        started_at,
+        duration_ms: i32::try_from((now() - started_at) / 1000).unwrap_or(0),
+        // Without the query, which often holds a token.
+        url: url.split('?').next().unwrap_or_default().into(),
+        address: None,
+        reason,
+        response_status: None,
+        response_text: String::new(),
+        error: Some(AttemptError::Internal),
+    }
+}
+
 /// The body of a push, and its signatures.
 fn write(
     payload: &PayloadSettings,
@@ -330,3 +375,6 @@ pub(super) fn set(headers: &mut HeaderMap, name: HeaderName, value: &str) {
         headers.insert(name, value);
     }
 }
+
+#[cfg(test)]
+mod tests;

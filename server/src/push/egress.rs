@@ -143,8 +143,21 @@ pub struct PushUrl {
 }
 
 impl PushUrl {
-    /// Parses as browsers do, and refuses what a push URL can't be.
+    /// Parses as browsers do, and refuses what a push URL can't be: for URLs that are about to be set.
     pub fn parse(text: &str) -> Result<Self, InvalidUrl> {
+        let url = Self::stored(text)?;
+        if url.uri.port_u16() == Some(0) {
+            return Err(InvalidUrl::Port);
+        }
+        if matches!(&url.host, Host::Domain(name) if !can_be_looked_up(name)) {
+            return Err(InvalidUrl::Name);
+        }
+        Ok(url)
+    }
+
+    /// Parses a URL that is in force. What an earlier server has accepted is refused as little as can be: its push
+    /// fails, and says so, rather than stops.
+    pub fn stored(text: &str) -> Result<Self, InvalidUrl> {
         if text.len() > MAX_URL_LENGTH {
             return Err(InvalidUrl::TooLong);
         }
@@ -165,13 +178,7 @@ impl PushUrl {
         if url.as_str().len() > MAX_URL_LENGTH {
             return Err(InvalidUrl::TooLong);
         }
-        if url.port() == Some(0) {
-            return Err(InvalidUrl::Port);
-        }
         let host = url.host().ok_or(InvalidUrl::NoHost)?.to_owned();
-        if matches!(&host, Host::Domain(name) if !can_be_looked_up(name)) {
-            return Err(InvalidUrl::Name);
-        }
         // A host may hold characters that the sender's parser refuses; better told here than at each attempt.
         let uri = url.as_str().parse().map_err(|_| InvalidUrl::Characters)?;
         Ok(Self { text: url.into(), host, uri })

@@ -33,7 +33,7 @@ impl Prepared {
             .filter_map(|key| Some((SigningSecret::parse(key.secret.reveal()).ok()?, key.until)));
         Some(Prepared {
             version: entry.tenant.version,
-            url: PushUrl::parse(push.url.as_deref()?).ok()?,
+            url: PushUrl::stored(push.url.as_deref()?).ok()?,
             tls: TlsHash::of(&push.tls, key),
             signing: signing.collect(),
         })

@@ -21,6 +21,7 @@
 //! egress guard has to stand: awc's resolver hook never sees hosts that are addresses.
 
 mod connect;
+mod names;
 mod tls;
 
 use std::collections::HashMap;
@@ -45,6 +46,7 @@ use tidings_api::delivery::AttemptError;
 use tokio::time::timeout;
 
 use self::connect::{ConnectError, Connector, Dialer, Held};
+use self::names::Names;
 pub use self::tls::{InvalidTls, OwnTls, TlsHash, check_tls};
 use super::egress::{Egress, PushUrl};
 
@@ -72,6 +74,7 @@ const KEEP_OWN: Duration = Duration::from_secs(60);
 /// Sends pushes. One for each thread that sends.
 pub struct Sender {
     egress: Arc<Egress>,
+    names: Arc<Names>,
     authorities: RootCertStore,
     // Two clients, because a kept connection isn't checked again: what was dialled for a tenant that may reach
     // loopback must never carry a push of one that may not.
@@ -235,10 +238,13 @@ impl Sender {
     /// A sender that trusts others, such as a private authority.
     pub fn with_authorities(egress: Arc<Egress>, authorities: RootCertStore) -> Self {
         let tls = tls::config(authorities.clone());
-        let client =
-            |loopback_too| client(Dialer::new(Arc::clone(&egress), loopback_too), tls.clone(), IDLE_TIMEOUT);
+        let names = Arc::<Names>::default();
+        let client = |loopback_too| {
+            let dialer = Dialer::new(Arc::clone(&egress), Arc::clone(&names), loopback_too);
+            client(dialer, tls.clone(), IDLE_TIMEOUT)
+        };
         let (strict, with_loopback) = (client(false), client(true));
-        Self { egress, authorities, strict, with_loopback, own: Mutex::default() }
+        Self { egress, names, authorities, strict, with_loopback, own: Mutex::default() }
     }
 
     /// Sends one request and reads its answer. Must be called on a tokio runtime, always the same.
@@ -273,7 +279,8 @@ impl Sender {
             return Ok(http.clone());
         }
         let config = tls.config(self.authorities.clone())?;
-        let http = client(Dialer::new(Arc::clone(&self.egress), loopback_too), config, IDLE_TIMEOUT);
+        let dialer = Dialer::new(Arc::clone(&self.egress), Arc::clone(&self.names), loopback_too);
+        let http = client(dialer, config, IDLE_TIMEOUT);
         if own.len() >= MAX_OWN
             && let Some(oldest) = own.iter().min_by_key(|(_, (_, used))| *used).map(|(key, _)| *key)
         {
@@ -402,7 +409,7 @@ mod tests {
             assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
             answered.elapsed()
         });
-        let dialer = Dialer::new(Arc::default(), true);
+        let dialer = Dialer::new(Arc::default(), Arc::default(), true);
         let client = client(dialer, tls::config(RootCertStore::empty()), Duration::from_millis(200));
         let mut request = Request::new(Full::new(Bytes::new()));
         *request.uri_mut() = uri;

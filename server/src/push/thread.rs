@@ -40,6 +40,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 const GONE: Limits = Limits { concurrency: 1, per_minute: None, fifo: false };
 
 /// Which tenants are a thread's: those whose number leaves `index` when it is divided by `count`.
+#[derive(Clone, Copy)]
 pub(super) struct Share {
     pub(super) index: u64,
     pub(super) count: u64,

@@ -262,7 +262,7 @@ impl Grant<'_> {
 }
 
 async fn fetch(sender: &Sender, grant: &Grant<'_>, deadline: Duration) -> Result<Token, TokenError> {
-    let url = PushUrl::parse(grant.token_url).map_err(|_| TokenError::Url)?;
+    let url = PushUrl::stored(grant.token_url).map_err(|_| TokenError::Url)?;
     let started = Instant::now();
     let first = ask(sender, grant, &url, false, deadline).await?;
     let answer = if unknown_client(&first) {
@@ -343,7 +343,8 @@ fn read(answer: &Answer, asked_at: Instant) -> Result<Token, TokenError> {
         Value::String(text) => text.trim().parse::<f64>().ok(),
         value => value.as_f64(),
     });
-    let lifetime = seconds.map(|seconds| Duration::from_secs_f64(seconds.clamp(1.0, 1e9)));
+    let finite = seconds.filter(|seconds| seconds.is_finite());
+    let lifetime = finite.map(|seconds| Duration::from_secs_f64(seconds.clamp(1.0, 1e9)));
     Ok(Token {
         text,
         renew_at: lifetime.map(|lifetime| asked_at + lifetime - EARLY.min(lifetime / 5)),

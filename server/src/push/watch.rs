@@ -21,6 +21,8 @@ pub(crate) struct Noticed {
     pub(crate) tenant: TenantId,
     pub(crate) kind: AlertKind,
     pub(crate) detail: String,
+    /// When it happened.
+    pub(crate) at: Micros,
 }
 
 /// What is known of the tenants' states.
@@ -33,8 +35,8 @@ struct Known {
     /// Told so often lately that the store needn't be asked before this time.
     quiet: HashMap<(TenantId, AlertKind), Micros>,
     noticed: Vec<Noticed>,
-    /// The last failures that were no news, with their times: the streak that they were taken for may have ended before.
-    repeated: HashMap<TenantId, Vec<(Micros, Noticed)>>,
+    /// The last failures that were no news: the streak that they were taken for may have ended before.
+    repeated: HashMap<TenantId, Vec<Noticed>>,
 }
 
 impl Watch {
@@ -56,8 +58,8 @@ impl Watch {
         }
         let mut known = self.lock();
         for kind in [Some(AlertKind::Failing), mark(failed, allowed)].into_iter().flatten() {
-            let noticed = Noticed { tenant, kind, detail: detail(failed, allowed, record) };
-            known.notice(noticed, now, now);
+            let noticed = Noticed { tenant, kind, detail: detail(failed, allowed, record), at: now };
+            known.notice(noticed, now);
         }
     }
 
@@ -92,9 +94,9 @@ impl Watch {
             let of_tenant = || states.iter().filter(|state| state.tenant == tenant);
             let ended = of_tenant().filter_map(RaisedState::ended_at).max();
             let goes_on = of_tenant().next().is_some();
-            for (at, noticed) in repeated {
-                if ended.is_some_and(|success| at > success) || (ended.is_none() && goes_on) {
-                    known.notice(noticed, at, now);
+            for noticed in repeated {
+                if ended.is_some_and(|success| noticed.at > success) || (ended.is_none() && goes_on) {
+                    known.notice(noticed, now);
                 }
             }
         }
@@ -106,16 +108,16 @@ impl Watch {
 }
 
 impl Known {
-    /// What was noticed at a time is news, or is kept for the case that it turns out to be.
-    fn notice(&mut self, noticed: Noticed, at: Micros, now: Micros) {
+    /// What was noticed is news, or is kept for the case that it turns out to be.
+    fn notice(&mut self, noticed: Noticed, now: Micros) {
         let (tenant, kind) = (noticed.tenant, noticed.kind);
         if self.is_news(tenant, kind, now) {
             self.raised.entry(tenant).or_default().push(kind);
             self.noticed.push(noticed);
         } else if self.raised.contains_key(&tenant) {
             let repeated = self.repeated.entry(tenant).or_default();
-            repeated.retain(|(_, earlier)| earlier.kind != kind);
-            repeated.push((at, noticed));
+            repeated.retain(|earlier| earlier.kind != kind);
+            repeated.push(noticed);
         }
     }
 
@@ -153,7 +155,7 @@ pub fn stopped(
     now: Micros,
 ) -> Result<()> {
     let kind = if disabled { AlertKind::Disabled } else { AlertKind::Paused };
-    conn.alert_raise(tenant, kind, reason, now)?;
+    conn.alert_raise(tenant, kind, reason, now, now)?;
     Ok(())
 }
 
@@ -174,7 +176,7 @@ mod tests {
     const TENANT: TenantId = TenantId::for_tests(1);
 
     fn fail(watch: &Watch, kind: AlertKind, at: Micros) {
-        watch.lock().notice(Noticed { tenant: TENANT, kind, detail: String::new() }, at, at);
+        watch.lock().notice(Noticed { tenant: TENANT, kind, detail: String::new(), at }, at);
     }
 
     fn taken(watch: &Watch) -> Vec<AlertKind> {

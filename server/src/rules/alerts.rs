@@ -29,6 +29,9 @@ pub const OFTEN: usize = 5;
 /// See [`OFTEN`].
 pub const LATELY: Duration = Duration::from_secs(60 * 60);
 
+/// Tests by mail are at least so far apart: whoever may set an address can name anybody's.
+pub const TESTS_APART: Duration = Duration::from_secs(60);
+
 /// The longest mail address (RFC 5321 §4.5.3.1.3).
 const LONGEST_ADDRESS: usize = 254;
 

@@ -83,13 +83,15 @@ pub struct OutboxAlert {
 
 /// States and the outbox.
 pub trait AlertQueries {
-    /// Raises a state and puts it into the outbox, unless it is raised already: a share of the retries also counts as
-    /// raised where a larger one is. What comes and goes without end isn't told more than a few times an hour.
+    /// Raises a state that began at a time and puts it into the outbox, unless it is raised already: a share of the
+    /// retries also counts as raised where a larger one is. What comes and goes without end isn't told more than a few
+    /// times an hour.
     fn alert_raise(
         &mut self,
         tenant: TenantId,
         kind: AlertKind,
         detail: &str,
+        since: Micros,
         now: Micros,
     ) -> Result<Raising>;
     /// Ends the states of these kinds that began before a time. If that leaves none of them, and there was one, `told`
@@ -104,13 +106,22 @@ pub trait AlertQueries {
     ) -> Result<usize>;
     /// Every state that is raised, of all tenants.
     fn alert_states(&mut self) -> Result<Vec<RaisedState>>;
+    /// Leave to send a test by mail, or until when there is none: one within [`crate::rules::alerts::TESTS_APART`].
+    fn alert_test(&mut self, tenant: TenantId, id: &str, now: Micros) -> Result<Option<Micros>>;
     /// The tenants that may have set `alerts.backlogAgeSeconds`.
     fn alert_backlog_tenants(&mut self) -> Result<Vec<TenantId>>;
-    /// Whether something in the outbox is due.
-    fn alert_due(&mut self, now: Micros) -> Result<bool>;
-    /// Leases alerts that are due to the node, at most `limit`: of each tenant and way the oldest, so that they are told
-    /// in their order. What the node has leased before and not ended is leased again.
-    fn alert_claim(&mut self, node: NodeId, now: Micros, limit: usize) -> Result<Vec<OutboxAlert>>;
+    /// Whether the node could claim something, with the same arguments.
+    fn alert_due(&mut self, node: NodeId, now: Micros, busy: &[(TenantId, Way)]) -> Result<bool>;
+    /// Leases alerts that are due to the node, at most `limit`: of each tenant and way only the oldest that isn't told
+    /// yet, so that they are told in their order, and nothing of those that are `busy`. What the node has leased before
+    /// and not ended is leased again.
+    fn alert_claim(
+        &mut self,
+        node: NodeId,
+        now: Micros,
+        limit: usize,
+        busy: &[(TenantId, Way)],
+    ) -> Result<Vec<OutboxAlert>>;
     /// Ends a lease: the alert is due again at this time, or never.
     fn alert_sent(&mut self, alert: &OutboxAlert, node: NodeId, again: Option<Micros>) -> Result<()>;
     /// Forgets everything about a tenant.

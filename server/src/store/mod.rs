@@ -8,6 +8,7 @@ pub mod alerts;
 mod database;
 pub mod error;
 mod migrations;
+pub mod overdue;
 mod postgres;
 pub mod queue;
 pub mod rooms;
@@ -20,6 +21,7 @@ mod waiters;
 mod writer;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 
@@ -32,6 +34,9 @@ use self::waiters::Waiters;
 use self::writer::{Command, Work, Writer};
 use crate::rules::notification::StoredNotification;
 use crate::telemetry::Metrics;
+
+/// How long a read waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a writer tells a lane after a commit.
 pub enum ToLane {
@@ -146,11 +151,10 @@ impl Store {
         run: impl FnOnce(&mut dyn Queries) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         // As many threads wait as there are connections: the rest waits here, where it costs nothing.
-        let permit =
-            tokio::time::timeout(std::time::Duration::from_secs(5), self.permits.clone().acquire_owned())
-                .await
-                .map_err(|_| StoreError::Unavailable("all connections are busy".to_owned()))?
-                .map_err(|_| StoreError::Closed)?;
+        let permit = tokio::time::timeout(PATIENCE, self.permits.clone().acquire_owned())
+            .await
+            .map_err(|_| StoreError::Unavailable("all connections are busy".to_owned()))?
+            .map_err(|_| StoreError::Closed)?;
         let readers = self.readers.clone();
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
@@ -167,7 +171,10 @@ impl Store {
         &self,
         run: impl FnOnce(&mut dyn Queries) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let _permit = self.lists.acquire().await.map_err(|_| StoreError::Closed)?;
+        let _permit = tokio::time::timeout(PATIENCE, self.lists.acquire())
+            .await
+            .map_err(|_| StoreError::Unavailable("too many lists are being read".to_owned()))?
+            .map_err(|_| StoreError::Closed)?;
         self.read(run).await
     }
 

@@ -192,10 +192,14 @@ mod dialect {
         Ok(())
     }
 
-    pub(super) fn put_success(conn: &mut Conn, tenants: &[i64], now: Micros) -> Result<()> {
-        diesel::update(positions::table.filter(positions::tenant_id.eq_any(tenants)))
-            .set((positions::last_success_at.eq(Some(now)), positions::held_until.eq(None::<i64>)))
-            .execute(conn)?;
+    pub(super) fn put_success(conn: &mut Conn, successes: &[(i64, Micros)]) -> Result<()> {
+        diesel::sql_query(
+            "UPDATE positions SET last_success_at = new.time, held_until = NULL \
+             FROM unnest($1, $2) AS new (tenant, time) WHERE positions.tenant_id = new.tenant",
+        )
+        .bind::<Array<BigInt>, _>(column(successes, |(tenant, _)| *tenant))
+        .bind::<Array<BigInt>, _>(column(successes, |(_, at)| *at))
+        .execute(conn)?;
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use tidings_api::event::Change;
 use tidings_api::job::{JobAction, JobState};
 use tidings_api::notification::Flags;
 
-use super::seam::{Filter, NodeId, Result, TenantId};
+use super::seam::{AttemptRecord, Filter, NodeId, Result, TenantId};
 use crate::rules::notification::{Micros, PushProgress};
 
 /// Times from one (inclusive) to another (exclusive).
@@ -24,6 +24,11 @@ impl Span {
     /// Whether it selects at all.
     pub fn is_set(self) -> bool {
         self.from.is_some() || self.before.is_some()
+    }
+
+    /// Whether a time is one of them.
+    pub fn holds(self, time: Micros) -> bool {
+        self.from.is_none_or(|from| from <= time) && self.before.is_none_or(|before| time < before)
     }
 }
 
@@ -159,6 +164,16 @@ pub trait QueueQueries {
     -> Result<Vec<(Place, DeliveryRow)>>;
     /// One delivery. A notification that was never to be pushed has none.
     fn delivery_get(&mut self, tenant: TenantId, sequence: i64) -> Result<Option<DeliveryRow>>;
+    /// The attempts for a notification with their numbers, in their order, behind the one with this number; backwards: from
+    /// the one before it, or the last, to the first.
+    fn attempts(
+        &mut self,
+        tenant: TenantId,
+        sequence: i64,
+        from: Option<i32>,
+        backwards: bool,
+        limit: usize,
+    ) -> Result<Vec<(i32, AttemptRecord)>>;
 }
 
 /// What a job does, and to which notifications.
@@ -205,16 +220,20 @@ pub struct Job {
     /// When it was asked for.
     pub created_at: Micros,
     /// What it does.
-    pub task: Task,
+    pub action: JobAction,
+    /// Whether it only counts.
+    pub dry_run: bool,
     /// How far it is.
     pub state: JobState,
     /// How many it is about, once they are counted.
     pub total: Option<i64>,
+    /// How many were found up to the position, until then.
+    pub counted: i64,
     /// How many it has dealt with.
     pub processed: i64,
     /// How many of them were not there.
     pub failed: i64,
-    /// The last sequence that it has dealt with.
+    /// The last sequence that it has dealt with, or counted.
     pub position: i64,
     /// When it began.
     pub started_at: Option<Micros>,
@@ -222,30 +241,51 @@ pub struct Job {
     pub ended_at: Option<Micros>,
 }
 
-impl Job {
+/// A job with its task, which may be large: for those who do it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Work {
+    /// The job.
+    pub job: Job,
+    /// What it does, and to which.
+    pub task: Task,
+}
+
+impl Work {
     /// A job that is to be done.
     pub fn new(tenant: TenantId, created_at: Micros, task: Task) -> Self {
-        Job {
+        let job = Job {
             tenant,
             id: uuid::Uuid::new_v4().to_string(),
             created_at,
-            task,
+            action: task.action,
+            dry_run: task.dry_run,
             state: JobState::Pending,
             total: None,
+            counted: 0,
             processed: 0,
             failed: 0,
             position: 0,
             started_at: None,
             ended_at: None,
-        }
+        };
+        Work { job, task }
     }
+}
+
+/// What was found of those that a job is about, in one range of sequences.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// The sequences; none of them may be left in a range.
+    pub sequences: Vec<i64>,
+    /// How far was looked.
+    pub through: i64,
 }
 
 /// Jobs. What a node does with one takes effect only while the job is open and the node's own, and, where it goes on from
 /// a position, only from that: so nothing is done twice, and a node that was taken for dead does nothing more.
 pub trait JobQueries {
     /// Stores a job, unless `most` of the tenant are open already: then false.
-    fn job_create(&mut self, job: &Job, most: i64) -> Result<bool>;
+    fn job_create(&mut self, work: &Work, most: i64) -> Result<bool>;
     /// Jobs of a tenant, newest first, behind the one with this time and id; backwards: from the one before it to the
     /// newest.
     fn job_list(
@@ -262,15 +302,16 @@ pub trait JobQueries {
     /// The tenants that have open jobs.
     fn job_tenants(&mut self) -> Result<Vec<TenantId>>;
     /// Takes the tenant's oldest open job for the node, unless another node that lives has it.
-    fn job_claim(&mut self, tenant: TenantId, node: NodeId, now: Micros) -> Result<Option<Job>>;
-    /// How many notifications a job is about, and how many of those it names aren't there.
-    fn job_count(&mut self, job: &Job) -> Result<(i64, i64)>;
-    /// Notes what was counted. A job that only counts has ended with that.
-    fn job_counted(&mut self, job: &Job, node: NodeId, counted: (i64, i64), now: Micros) -> Result<()>;
-    /// The next sequences that a job is about.
-    fn job_next(&mut self, job: &Job, limit: i64) -> Result<Vec<i64>>;
+    fn job_claim(&mut self, tenant: TenantId, node: NodeId, now: Micros) -> Result<Option<Work>>;
+    /// Looks on from where a job is, in one range that is read at any time: up to `limit` of those that it is about. None:
+    /// it is at its end.
+    fn job_next(&mut self, work: &Work, limit: usize) -> Result<Option<Found>>;
+    /// Notes that these were counted.
+    fn job_count(&mut self, job: &Job, node: NodeId, found: &Found) -> Result<()>;
+    /// Notes that all are counted. A job that only counts has ended with that.
+    fn job_counted(&mut self, work: &Work, node: NodeId, now: Micros) -> Result<()>;
     /// Does it to those of these that the job is still about, and notes how far it is.
-    fn job_step(&mut self, job: &Job, node: NodeId, sequences: &[i64]) -> Result<()>;
+    fn job_step(&mut self, work: &Work, node: NodeId, found: &Found) -> Result<()>;
     /// Ends a job that is done.
     fn job_done(&mut self, job: &Job, node: NodeId, now: Micros) -> Result<()>;
     /// Removes jobs that ended before a time, up to `limit`. Answers how many.

@@ -62,6 +62,7 @@ pub(super) fn error_number(error: AttemptError) -> i16 {
         AttemptError::TooLarge => 11,
         AttemptError::Expired => 12,
         AttemptError::Skipped => 13,
+        AttemptError::Internal => 14,
     }
 }
 
@@ -120,6 +121,7 @@ pub(super) struct TenantInsert<'a> {
     pub(super) version: i64,
     pub(super) push_resumed_at: i64,
     pub(super) may_reach_loopback: bool,
+    pub(super) tells_of_backlog: bool,
 }
 
 #[derive(Queryable, Selectable, Insertable)]

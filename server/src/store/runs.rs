@@ -13,6 +13,18 @@ use crate::rules::notification::PushProgress;
 pub(super) const JOINED: &str =
     "notifications.tenant_id = states.tenant_id AND notifications.sequence = states.sequence";
 
+/// The statuses that have classes of their own, as in the migration. Any other counts as the last of its hundred.
+pub(super) const EXACT: [i64; 25] = [
+    200, 201, 202, 204, 301, 302, 307, 308, 400, 401, 403, 404, 405, 408, 409, 410, 413, 415, 422, 429, 500,
+    501, 502, 503, 504,
+];
+/// So many attempts and more are one.
+pub(super) const MANY: i64 = 16;
+
+fn coarse(status: i64) -> i64 {
+    if EXACT.contains(&status) { status } else { status / 100 * 100 + 99 }
+}
+
 /// A class, as the column of this name holds it.
 #[derive(Clone, Copy)]
 pub(super) struct Class(pub(super) i64);
@@ -38,19 +50,24 @@ impl Class {
         Some(self.0 & 1023).filter(|status| *status != 0)
     }
 
+    /// Whether there may be deliveries in it that the filter chooses.
     pub(super) fn matches(self, filter: &DeliveryFilter) -> bool {
         fn among<T: PartialEq>(wanted: &Option<Vec<T>>, value: Option<T>) -> bool {
             wanted.as_ref().is_none_or(|wanted| value.is_some_and(|value| wanted.contains(&value)))
         }
+        let retries: Option<Vec<i64>> =
+            filter.retries.as_ref().map(|all| all.iter().map(|retries| MANY.min(retries + 1) - 1).collect());
+        let statuses: Option<Vec<i64>> =
+            filter.response_statuses.as_ref().map(|all| all.iter().copied().map(coarse).collect());
         among(&filter.states, Some(self.push()))
-            && among(&filter.retries, Some(self.retries()))
+            && among(&retries, Some(self.retries()))
             && among(&filter.errors, self.error())
-            && among(&filter.response_statuses, self.response_status())
+            && among(&statuses, self.response_status())
             && (self.is_processed() || !filter.last_processed_at.is_set())
             && (self.push() == PushProgress::Pending || !filter.next_attempt_at.is_set())
     }
 
-    /// Its part of a list in this order.
+    /// Its part of a list in this order. What is one in the class stands there by its sequence.
     pub(super) fn rank(self, order: DeliveryOrder) -> Rank {
         let number = |number: Option<i64>| number.map_or(Rank::Missing, Rank::Number);
         let name = |name: &str| Rank::Name(name.to_owned());
@@ -179,12 +196,35 @@ pub(super) fn statement(
     )
 }
 
-/// The statement that finds each value of a column once, by as many steps in its index.
-pub(super) fn distinct(tenant: i64, table: &str, column: &str, condition: &str) -> String {
-    let first = format!("SELECT {column} FROM {table} WHERE tenant_id = {tenant}{condition}");
+/// The statement that finds each class of a tenant once, by as many steps in its index.
+pub(super) fn classes(tenant: i64) -> String {
+    let first = format!("SELECT class FROM states WHERE tenant_id = {tenant} AND push_state <> 0");
     format!(
-        "WITH RECURSIVE steps (value) AS (SELECT ({first} ORDER BY {column} LIMIT 1) UNION ALL \
-         SELECT ({first} AND {column} > steps.value ORDER BY {column} LIMIT 1) FROM steps \
+        "WITH RECURSIVE steps (value) AS (SELECT ({first} ORDER BY class LIMIT 1) UNION ALL \
+         SELECT ({first} AND class > steps.value ORDER BY class LIMIT 1) FROM steps \
          WHERE steps.value IS NOT NULL) SELECT value FROM steps WHERE value IS NOT NULL"
+    )
+}
+
+/// The statement that reads events by their type and sequence, from a place on.
+pub(super) fn types(
+    tenant: i64,
+    conditions: &Conditions,
+    from: Option<(&str, i64)>,
+    down: bool,
+    limit: usize,
+) -> String {
+    let (than, way) = if down { ("<", " DESC") } else { (">", "") };
+    let mut all = vec![format!("notifications.tenant_id = {tenant}")];
+    all.extend(from.map(|(name, sequence)| {
+        format!("(notifications.event_type, notifications.sequence) {than} ({}, {sequence})", quoted(name))
+    }));
+    all.extend(conditions.event.iter().cloned());
+    let others = conditions.state.join(" AND ");
+    all.push(format!("EXISTS (SELECT 1 FROM states WHERE {JOINED} AND {others})"));
+    format!(
+        "SELECT notifications.event_type AS name, notifications.sequence FROM notifications WHERE {} \
+         ORDER BY notifications.event_type{way}, notifications.sequence{way} LIMIT {limit}",
+        all.join(" AND ")
     )
 }

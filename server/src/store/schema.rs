@@ -13,6 +13,7 @@ diesel::table! {
         may_reach_loopback -> Bool,
         push_disabled -> Bool,
         push_resumed_at -> BigInt,
+        tells_of_backlog -> Bool,
     }
 }
 
@@ -72,6 +73,7 @@ diesel::table! {
         response_status -> Nullable<SmallInt>,
         error -> Nullable<SmallInt>,
         attempts_before -> Integer,
+        repushed_at -> Nullable<BigInt>,
     }
 }
 
@@ -120,10 +122,13 @@ diesel::table! {
         tenant_id -> BigInt,
         id -> Text,
         created_at -> BigInt,
+        action -> SmallInt,
+        dry_run -> Bool,
         task -> Text,
         state -> SmallInt,
         owner -> Nullable<BigInt>,
         total -> Nullable<BigInt>,
+        counted -> BigInt,
         processed -> BigInt,
         failed -> BigInt,
         position -> BigInt,

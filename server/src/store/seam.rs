@@ -2,7 +2,7 @@
 //!
 //! The traits are implemented once, in `queries/`, and that source is compiled for each database. Everything here is
 //! synchronous and runs inside the transaction of its caller. Every call names its tenant, but for the few that look
-//! for one. Each subject has a room of its own; the push queue, jobs and alerts stand in `queue.rs` and `alerts.rs`.
+//! for one. Each subject has a room of its own; the push queue, jobs, alerts and what waits for too long stand beside this.
 
 mod append;
 mod delivery;
@@ -17,6 +17,7 @@ pub use self::notifications::{
 pub use self::tenants::{ApiKey, NewTenant, PUT_ON, Tenant, TenantQueries};
 use super::alerts::AlertQueries;
 use super::error::StoreError;
+use super::overdue::OverdueQueries;
 use super::queue::{JobQueries, QueueQueries};
 
 /// What store calls answer with.
@@ -52,6 +53,7 @@ pub trait Queries:
     + QueueQueries
     + JobQueries
     + AlertQueries
+    + OverdueQueries
     + Send
 {
     /// Runs the function in a transaction (in a savepoint, inside another): all of it or nothing.

@@ -182,11 +182,11 @@ mod dialect {
         Ok(())
     }
 
-    pub(super) fn put_success(conn: &mut Conn, tenants: &[i64], now: Micros) -> Result<()> {
-        for tenant in tenants {
+    pub(super) fn put_success(conn: &mut Conn, successes: &[(i64, Micros)]) -> Result<()> {
+        for (tenant, at) in successes {
             Fixed(
                 "UPDATE positions SET last_success_at = ?, held_until = NULL WHERE tenant_id = ?",
-                &[Number(now), Number(*tenant)],
+                &[Number(*at), Number(*tenant)],
             )
             .execute(conn)?;
         }

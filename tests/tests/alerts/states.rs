@@ -38,7 +38,7 @@ async fn tenant(store: &Store, settings: serde_json::Value) -> TenantId {
 }
 
 async fn raise(store: &Store, tenant: TenantId, kind: AlertKind, at: i64) -> Raising {
-    store.write(Some(tenant), move |conn| conn.alert_raise(tenant, kind, "why", at)).await.unwrap()
+    store.write(Some(tenant), move |conn| conn.alert_raise(tenant, kind, "why", at, at)).await.unwrap()
 }
 
 async fn recover(store: &Store, tenant: TenantId, before: i64, at: i64) -> usize {
@@ -64,7 +64,7 @@ async fn told(store: &Store, at: i64) -> Vec<(AlertKind, i64)> {
 }
 
 async fn claim(store: &Store, node: NodeId, at: i64) -> Vec<OutboxAlert> {
-    store.write(None, move |conn| conn.alert_claim(node, at, 100)).await.unwrap()
+    store.write(None, move |conn| conn.alert_claim(node, at, 100, &[])).await.unwrap()
 }
 
 async fn sent(store: &Store, node: NodeId, alert: OutboxAlert, again: Option<i64>) {
@@ -168,11 +168,7 @@ on_both! {
             let first = claim(&store, one, 100).await;
             assert_eq!(first.iter().map(|alert| alert.kind).collect::<Vec<_>>(), [AlertKind::Failing; 2], "in their order");
             let two = open(&db).node();
-            assert_eq!(
-                claim(&store, two, 100).await.iter().map(|alert| alert.kind).collect::<Vec<_>>(),
-                [AlertKind::Retries100; 2],
-                "what another node has isn't taken"
-            );
+            assert!(claim(&store, two, 100).await.is_empty(), "what another node has isn't taken, nor what comes after it");
             store.write(None, move |conn| conn.node_leave(one)).await.unwrap();
             let taken_over = claim(&store, two, 100).await;
             assert_eq!(taken_over.iter().map(|alert| alert.kind).collect::<Vec<_>>(), [AlertKind::Failing; 2]);
@@ -183,7 +179,97 @@ on_both! {
             let again = claim(&store, two, 500).await;
             let failing: Vec<_> = again.iter().filter(|alert| alert.kind == AlertKind::Failing).collect();
             assert_eq!(failing.len(), 1, "{again:?}");
+            assert_eq!(again.len(), 2, "the other way goes on by itself: {again:?}");
             assert_eq!((failing[0].id.as_str(), failing[0].attempts), (taken_over[0].id.as_str(), 1));
+        });
+    }
+
+    fn an_alert_that_can_t_be_sent_yet_is_not_overtaken(db) {
+        block_on(async {
+            let store = open(&db);
+            let (a, b) = (tenant(&store, json!({})).await, tenant(&store, json!({})).await);
+            let node = store.node();
+            raise(&store, a, AlertKind::Failing, 10).await;
+            recover(&store, a, 20, 20).await;
+            raise(&store, b, AlertKind::Failing, 30).await;
+            let due = async |at| store.read(move |conn| conn.alert_due(node, at, &[])).await.unwrap();
+            let claimed = async |at, busy: Vec<(TenantId, Way)>| {
+                let claimed = store.write(None, move |conn| conn.alert_claim(node, at, 100, &busy)).await.unwrap();
+                claimed.into_iter().filter(|alert| alert.tenant == a).collect::<Vec<_>>()
+            };
+            let kinds = |alerts: &[OutboxAlert]| alerts.iter().map(|alert| (alert.way, alert.kind)).collect::<Vec<_>>();
+            let first = claimed(100, vec![(a, Way::Url)]).await;
+            assert_eq!(kinds(&first), [(Way::Email, AlertKind::Failing)], "what is being sent is left alone");
+            for way in [Way::Email, Way::Url] {
+                let theirs = claim(&store, node, 100).await.into_iter().find(|alert| alert.tenant == b && alert.way == way);
+                sent(&store, node, theirs.unwrap(), None).await;
+            }
+            sent(&store, node, first[0].clone(), Some(500)).await;
+            assert_eq!(kinds(&claimed(499, vec![(a, Way::Url)]).await), [], "the end waits for the beginning");
+            assert!(due(499).await, "by the other way it can be told");
+            let by_url = claimed(499, vec![]).await;
+            assert_eq!(kinds(&by_url), [(Way::Url, AlertKind::Failing)]);
+            sent(&store, node, by_url[0].clone(), None).await;
+            let by_url = claimed(499, vec![]).await;
+            assert_eq!(kinds(&by_url), [(Way::Url, AlertKind::Recovered)]);
+            sent(&store, node, by_url[0].clone(), None).await;
+            assert!(!due(499).await);
+            let by_mail = claimed(500, vec![]).await;
+            assert_eq!(kinds(&by_mail), [(Way::Email, AlertKind::Failing)]);
+            // Given up at last, it holds up nothing any more.
+            sent(&store, node, by_mail[0].clone(), None).await;
+            assert_eq!(kinds(&claimed(500, vec![]).await), [(Way::Email, AlertKind::Recovered)]);
+        });
+    }
+
+    fn a_streak_begins_with_its_failure_however_late_that_is_noted(db) {
+        block_on(async {
+            let store = open(&db);
+            let a = tenant(&store, json!({})).await;
+            let raised = async |kind, since, now| {
+                store.write(Some(a), move |conn| conn.alert_raise(a, kind, "", since, now)).await.unwrap()
+            };
+            assert_eq!(raised(AlertKind::Failing, 10, 40).await, Raising::Raised);
+            assert_eq!(raised(AlertKind::Retries100, 10, 41).await, Raising::Raised);
+            assert_eq!(recover(&store, a, 30, 50).await, 2, "a success came between the failure and the note");
+            let kinds = told(&store, 100).await;
+            assert_eq!(kinds, [(AlertKind::Failing, 10), (AlertKind::Retries100, 10), (AlertKind::Recovered, 10)]);
+        });
+    }
+
+    fn a_test_by_mail_is_sent_once_a_minute_to_each_tenant(db) {
+        block_on(async {
+            let store = open(&db);
+            let (a, b) = (tenant(&store, json!({})).await, tenant(&store, json!({})).await);
+            let test = async |tenant, at| {
+                let id = uuid::Uuid::new_v4().to_string();
+                store.write(Some(tenant), move |conn| conn.alert_test(tenant, &id, at)).await.unwrap()
+            };
+            let noon = 1_000_000 * SECOND;
+            assert_eq!(test(a, noon).await, None);
+            assert_eq!(test(a, noon + 59 * SECOND).await, Some(noon + 60 * SECOND));
+            assert_eq!(test(b, noon + 1).await, None, "another tenant has tests of its own");
+            assert_eq!(test(a, noon + 60 * SECOND).await, None);
+            assert_eq!(test(a, noon + 61 * SECOND).await, Some(noon + 120 * SECOND));
+            assert_eq!(told(&store, i64::MAX - 1).await, [], "what was sent at once isn't sent again");
+        });
+    }
+
+    fn tenants_whose_settings_speak_of_a_backlog_are_known(db) {
+        block_on(async {
+            let store = open(&db);
+            let (a, _) = (tenant(&store, json!({})).await, tenant(&store, json!({})).await);
+            let known = async || store.read(|conn| conn.alert_backlog_tenants()).await.unwrap();
+            assert_eq!(known().await, []);
+            let settings = json!({"alerts": {"backlogAgeSeconds": 60}});
+            for (settings, expected) in [(settings.to_string(), vec![a]), ("{}".to_owned(), vec![])] {
+                store.write(Some(a), move |conn| conn.settings_put(a, &settings, None)).await.unwrap();
+                assert_eq!(known().await, expected);
+            }
+            let born = tenant(&store, settings).await;
+            assert_eq!(known().await, [born]);
+            store.write(Some(born), move |conn| conn.tenant_delete(born, 1)).await.unwrap();
+            assert_eq!(known().await, []);
         });
     }
 

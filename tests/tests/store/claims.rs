@@ -2,7 +2,7 @@
 
 use tidings_api::delivery::AttemptError;
 use tidings_api::job::JobAction;
-use tidings_server::store::queue::{Job, Targets, Task};
+use tidings_server::store::queue::{Found, Targets, Task, Work};
 use tidings_server::store::seam::{AT_ONCE, Due, Outcome, PUT_ON};
 
 use super::leases::{DELIVERED, NOON, claim, claimed, due, numbers, record, report, with_backlog};
@@ -76,7 +76,7 @@ on_both! {
         block_on(async {
             let node = open(&db);
             let a = with_backlog(&node.store, 2).await;
-            let all_due = async || node.store.read(|conn| conn.due()).await.unwrap();
+            let all_due = async || node.store.read(|conn| conn.due(0, 1)).await.unwrap();
             assert_eq!(numbers(&claim(&node.store, a, NOON, 1, true).await), [1]);
             record(&node.store, vec![report(a, 1, Outcome::Hold(NOON + 500))]).await;
             assert_eq!(all_due().await, [Due { held_until: Some(NOON + 500), ..due(a, 1) }]);
@@ -92,6 +92,24 @@ on_both! {
             assert_eq!(all_due().await, []);
             node.store.write(Some(a), move |conn| conn.settings_put(a, "{}", Some(NOON))).await.unwrap();
             assert_eq!(all_due().await, [Due { version: 3, ..due(a, 2) }]);
+        });
+    }
+
+    fn each_thread_reads_what_is_due_of_its_own_tenants(db) {
+        block_on(async {
+            let node = open(&db);
+            let mut tenants = Vec::new();
+            for _ in 0..5 {
+                tenants.push(with_backlog(&node.store, 1).await);
+            }
+            let mut seen = Vec::new();
+            for index in 0..3 {
+                let share = node.store.read(move |conn| conn.due(index, 3)).await.unwrap();
+                assert!(share.iter().all(|due| due.tenant.number() % 3 == index), "{share:?}");
+                seen.extend(share.into_iter().map(|due| due.tenant));
+            }
+            seen.sort();
+            assert_eq!(seen, tenants, "each tenant is somebody's");
         });
     }
 
@@ -138,16 +156,16 @@ on_both! {
                 assert_eq!(numbers(&claim(&node.store, a, NOON, 1, true).await), [2]);
                 record(&node.store, vec![report(a, 2, Outcome::Hold(NOON + 500))]).await;
             };
-            let held = async || node.store.read(|conn| conn.due()).await.unwrap()[0].held_until;
+            let held = async || node.store.read(|conn| conn.due(0, 1)).await.unwrap()[0].held_until;
             let repush = async |sequence| {
                 let targets = Targets::Ids(vec![sequence]);
                 let task = Task { action: JobAction::Repush, set: Flags::default(), targets, dry_run: false };
-                let job = Job::new(a, NOON, task);
+                let job = Work::new(a, NOON, task);
                 node.store.write(Some(a), move |conn| {
                     assert!(conn.job_create(&job, 9)?);
                     let job = conn.job_claim(a, id, NOON)?.unwrap();
-                    conn.job_step(&job, id, &[sequence])?;
-                    conn.job_done(&job, id, NOON)
+                    conn.job_step(&job, id, &Found { sequences: vec![sequence], through: sequence })?;
+                    conn.job_done(&job.job, id, NOON)
                 }).await.unwrap();
             };
             node.store.write(None, move |conn| conn.node_seen(id)).await.unwrap();

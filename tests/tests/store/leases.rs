@@ -64,7 +64,8 @@ pub(super) fn due(tenant: TenantId, at: i64) -> Due {
 }
 
 pub(super) async fn attempts(store: &Store, tenant: TenantId, sequence: i64) -> Vec<AttemptRecord> {
-    store.read(move |conn| conn.attempts(tenant, sequence)).await.unwrap()
+    let read = store.read(move |conn| conn.attempts(tenant, sequence, None, false, 1000));
+    read.await.unwrap().into_iter().map(|(_, attempt)| attempt).collect()
 }
 
 pub(super) async fn with_backlog(store: &Store, count: i64) -> TenantId {
@@ -91,7 +92,7 @@ on_both! {
             assert_eq!((tenant, notification.sequence), (a, 1));
             assert!(claim(&other.store, a, i64::MAX - 1, 10, false).await.notifications.is_empty());
             assert_eq!(get(&one.store, a, 1).await.state.next_attempt_at, None, "it is being made");
-            assert_eq!(one.store.read(|conn| conn.due()).await.unwrap(), [], "what is leased is not due");
+            assert_eq!(one.store.read(|conn| conn.due(0, 1)).await.unwrap(), [], "what is leased is not due");
 
             // The other node takes the first for dead; its late report counts for nothing.
             let freed = other.store.write(None, |conn| conn.node_reap(i64::MIN)).await.unwrap();
@@ -111,7 +112,7 @@ on_both! {
             assert_eq!((state.push, state.is_dismissed, state.attempts), (PushProgress::Delivered, true, 1));
             assert_eq!(attempts(&one.store, a, 1).await, [attempt(NOON, None)]);
             let position = one.store.read(move |conn| conn.position(a)).await.unwrap();
-            assert!(position.last_success_at.is_some());
+            assert_eq!(position.last_success_at, Some(NOON + 25_000), "when the attempt ended");
             // Nothing was held: the late `Hold` came from nobody.
             post(&one.store, a, NOON).await;
             assert_eq!(numbers(&claim(&one.store, a, NOON, 10, true).await), [2]);
@@ -153,7 +154,7 @@ on_both! {
                 conn.node_reap(silence)
             }).await.unwrap();
             assert_eq!(freed, 2);
-            assert_eq!(living.store.read(|conn| conn.due()).await.unwrap(), [due(a, 1)], "at once, in its order");
+            assert_eq!(living.store.read(|conn| conn.due(0, 1)).await.unwrap(), [due(a, 1)], "at once, in its order");
             assert_eq!(claimed(&living.store, a, 10).await, [1, 2]);
         });
     }
@@ -313,6 +314,9 @@ on_both! {
             }
             let (pending, failed) = (PushProgress::Pending, PushProgress::Failed);
             assert_eq!(states, [pending, failed, failed, failed, failed, pending, pending], "a node has the first");
+            let given_up = node.store.read(move |conn| conn.delivery_get(a, 2)).await.unwrap().unwrap();
+            let shown = (given_up.error, given_up.response_status, given_up.attempts);
+            assert_eq!(shown, (Some(AttemptError::Expired), None, 1), "the status of its attempt isn't why");
             assert_eq!(claimed(&node.store, a, 9).await, [6, 7]);
             let hand_back = [6, 7].map(|sequence| report(a, sequence, Outcome::HandBack(AT_ONCE)));
             record(&node.store, hand_back.to_vec()).await;

@@ -128,8 +128,7 @@ impl Change {
             if !self.store(state, before.tenant.version, Goes::Not).await? {
                 return Ok(false);
             }
-            let version = give_up(state, tenant).await?;
-            return self.store(state, version, Goes::On).await;
+            return go_on_from_now(state, tenant).await;
         }
         let goes = if self.resumes { Goes::On } else { Goes::AsBefore };
         self.store(state, before.tenant.version, goes).await
@@ -155,14 +154,45 @@ impl Change {
         if stored {
             state.directory.forget(tenant);
         }
-        // What the store has not put on with the settings; were this cut short, the rest would be pushed by its schedule.
-        while stored
-            && goes == Goes::On
-            && state.store.write(Some(tenant), move |conn| conn.put_on(tenant, BATCH)).await? == BATCH
-        {
+        if stored && goes == Goes::On {
+            put_on(state, tenant).await?;
         }
         Ok(stored)
     }
+}
+
+/// Puts on what the store has not put on with the settings; were this cut short, the rest would be pushed by its schedule.
+async fn put_on(state: &State, tenant: TenantId) -> Result<(), Error> {
+    while state.store.write(Some(tenant), move |conn| conn.put_on(tenant, BATCH)).await? == BATCH {}
+    Ok(())
+}
+
+/// Gives up what waits, and lets a push go on that rests for this. The change is stored already, and is refused no more:
+/// if another comes between, what waits by then is given up too, and the push goes on by the settings as they are then.
+async fn go_on_from_now(state: &State, tenant: TenantId) -> Result<bool, Error> {
+    for _ in 0..super::DECISIONS {
+        let version = give_up(state, tenant).await?;
+        let run = state.store.write(Some(tenant), move |conn| {
+            let Some(current) = conn.tenant_get(tenant)? else { return Ok(None) };
+            if current.push_stopped.as_deref() != Some(UNFINISHED) {
+                // The other change was to let it go on as well.
+                return Ok(Some(true));
+            }
+            if current.version != version {
+                return Ok(Some(false));
+            }
+            let now = Utc::now().timestamp_micros();
+            conn.settings_put(tenant, &current.settings, Some(now))?;
+            watch::resumed(conn, tenant, now)?;
+            Ok(Some(true))
+        });
+        if run.await?.ok_or_else(Error::unauthenticated)? {
+            state.directory.forget(tenant);
+            put_on(state, tenant).await?;
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// What a change says about the push.

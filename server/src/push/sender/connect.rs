@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 use tower_service::Service;
 
+use super::names::Names;
 use crate::push::egress::Egress;
 
 /// The longest that resolving, connecting and TLS may take together. Holds for connections that outlive the request
@@ -30,7 +31,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug, thiserror::Error)]
 pub(super) enum ConnectError {
     #[error("the name could not be resolved")]
-    Dns(#[source] io::Error),
+    Dns(#[source] Arc<io::Error>),
     #[error("no address of the host is permitted")]
     Blocked,
     #[error("no connection could be made")]
@@ -85,6 +86,7 @@ impl Service<Uri> for Connector {
 #[derive(Clone)]
 pub(super) struct Dialer {
     egress: Arc<Egress>,
+    names: Arc<Names>,
     loopback_too: bool,
 }
 
@@ -104,12 +106,12 @@ impl Service<Uri> for Dialer {
 }
 
 impl Dialer {
-    pub(super) fn new(egress: Arc<Egress>, loopback_too: bool) -> Self {
-        Self { egress, loopback_too }
+    pub(super) fn new(egress: Arc<Egress>, names: Arc<Names>, loopback_too: bool) -> Self {
+        Self { egress, names, loopback_too }
     }
 
     async fn dial(&self, uri: &Uri) -> Result<Line, ConnectError> {
-        let mut addresses = resolve(uri).await.map_err(ConnectError::Dns)?;
+        let mut addresses = self.resolve(uri).await.map_err(ConnectError::Dns)?;
         addresses.retain(|address| self.egress.permits(address.ip(), self.loopback_too));
         let mut failure = ConnectError::Blocked;
         for address in &addresses {
@@ -125,15 +127,16 @@ impl Dialer {
         }
         Err(failure)
     }
-}
 
-async fn resolve(uri: &Uri) -> io::Result<Vec<SocketAddr>> {
-    let host = uri.host().unwrap_or_default();
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-    if let Ok(ip) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
+    async fn resolve(&self, uri: &Uri) -> Result<Vec<SocketAddr>, Arc<io::Error>> {
+        let host = uri.host().unwrap_or_default();
+        let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+        let ips = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(ip) => vec![ip],
+            Err(_) => self.names.find(host).await?,
+        };
+        Ok(ips.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
     }
-    Ok(tokio::net::lookup_host((host, port)).await?.collect())
 }
 
 /// Shows that somebody has a use for a connection: a request that is on its way, or the pool.

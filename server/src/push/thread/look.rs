@@ -1,6 +1,6 @@
 //! What a thread looks for by the clock: what is due, and what has changed in the settings.
 
-use super::{Event, GONE, POLL, Seen, Thread, after, now, word};
+use super::{Event, GONE, POLL, Seen, Share, Thread, after, now, word};
 use crate::directory::TenantEntry;
 use crate::rules::lane::Limits;
 use crate::store::error::StoreError;
@@ -9,9 +9,9 @@ use crate::store::seam::{Due, TenantId};
 impl Thread {
     pub(super) fn poll(&mut self) {
         self.polling = true;
-        let store = self.store.clone();
+        let (store, Share { index, count }) = (self.store.clone(), self.share);
         word::begin(&self.events, Event::Due(Ok(Vec::new())), async move {
-            Event::Due(store.read(|conn| conn.due()).await)
+            Event::Due(store.read(move |conn| conn.due(index, count)).await)
         });
     }
 
@@ -25,9 +25,6 @@ impl Thread {
         });
         let before = std::mem::take(&mut self.inactive);
         for Due { tenant, at: time, version, held_until } in due {
-            if tenant.number() % self.share.count != self.share.index {
-                continue;
-            }
             // Nobody makes a lane for them anew each time.
             if before.get(&tenant) == Some(&version) {
                 self.inactive.insert(tenant, version);

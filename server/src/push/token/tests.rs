@@ -139,6 +139,8 @@ fn a_token_is_renewed_before_its_end() {
         ("10", 10.0, 8.0),
         ("0", 1.0, 0.8),
         ("-5", 1.0, 0.8),
+        ("-1e99", 1.0, 0.8),
+        ("\"-0.0\"", 1.0, 0.8),
         ("1e99", 1e9, 1e9 - 60.0),
     ] {
         let body = format!(r#"{{"access_token":"a","token_type":"BEARER","expires_in":{expires_in}}}"#);
@@ -147,7 +149,16 @@ fn a_token_is_renewed_before_its_end() {
         assert!((after(token.ends_at) - lifetime).abs() < 1e-3, "{expires_in}");
         assert!((after(token.renew_at) - renewed_after).abs() < 1e-3, "{expires_in}");
     }
-    for rest in ["", r#","expires_in":null"#, r#","expires_in":"soon""#, r#","expires_in":[1]"#] {
+    for rest in [
+        "",
+        r#","expires_in":null"#,
+        r#","expires_in":"soon""#,
+        r#","expires_in":[1]"#,
+        r#","expires_in":"NaN""#,
+        r#","expires_in":"inf""#,
+        r#","expires_in":"-inf""#,
+        r#","expires_in":"1e999""#,
+    ] {
         let token = read(&answer(200, &format!(r#"{{"access_token":"a"{rest}}}"#)), asked).unwrap();
         assert!(token.ends_at.is_none() && token.renew_at.is_none(), "{rest}");
     }

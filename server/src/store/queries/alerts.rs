@@ -1,18 +1,21 @@
 //! States that are raised, and the outbox of what is told of them.
 
+use diesel::dsl::sql;
 use diesel::prelude::*;
-use diesel::sql_types::BigInt;
+use diesel::sql_types::Bool;
 use tidings_api::alert::AlertKind;
 
 use super::Conn;
-use crate::rules::alerts::{LATELY, OFTEN, STOPPED, at_least};
+use crate::rules::alerts::{LATELY, OFTEN, STOPPED, TESTS_APART, at_least};
 use crate::rules::notification::Micros;
 use crate::store::alerts::{AlertQueries, OutboxAlert, RaisedState, Raising, Way};
 use crate::store::schema::{alert_states, alerts, nodes, positions, tenants};
 use crate::store::seam::{NodeId, Result, TenantId};
 
-/// How many due alerts are looked at to find the oldest of each tenant.
-const LOOK_AT: i64 = 1_000;
+/// Nothing older of the same tenant and way is still to be told.
+const FIRST: &str = "NOT EXISTS (SELECT 1 FROM alerts AS older WHERE older.tenant_id = alerts.tenant_id \
+                     AND older.way = alerts.way AND older.due_at IS NOT NULL \
+                     AND (older.at, older.id) < (alerts.at, alerts.id))";
 
 #[derive(Insertable)]
 #[diesel(table_name = alerts)]
@@ -42,10 +45,14 @@ struct AlertRow {
     attempts: i32,
 }
 
-#[derive(QueryableByName)]
-struct Tenant {
-    #[diesel(sql_type = BigInt)]
-    id: i64,
+impl AlertRow {
+    fn way(&self) -> Way {
+        if self.way == way_number(Way::Email) { Way::Email } else { Way::Url }
+    }
+
+    fn is_one_of(&self, others: &[(TenantId, Way)]) -> bool {
+        others.contains(&(TenantId(self.tenant_id), self.way()))
+    }
 }
 
 fn way_number(way: Way) -> i16 {
@@ -55,12 +62,40 @@ fn way_number(way: Way) -> i16 {
     }
 }
 
+/// What is due, and no living node but this one has it.
+#[diesel::dsl::auto_type(no_type_alias)]
+fn free(node: NodeId, now: Micros) -> _ {
+    let node: i64 = node.0;
+    let of_the_dead = alerts::owner.ne_all(nodes::table.select(nodes::id.nullable()));
+    let free = alerts::owner.is_null().or(alerts::owner.eq(node)).or(of_the_dead);
+    alerts::due_at.le(now).and(free)
+}
+
+/// Of each tenant and way that isn't busy what comes first, at most `limit` of them, oldest first.
+fn firsts(
+    conn: &mut Conn,
+    node: NodeId,
+    now: Micros,
+    limit: usize,
+    busy: &[(TenantId, Way)],
+) -> Result<Vec<AlertRow>> {
+    let rows: Vec<AlertRow> = alerts::table
+        .filter(free(node, now))
+        .filter(sql::<Bool>(FIRST))
+        .order((alerts::at, alerts::id))
+        .limit(i64::try_from(limit + busy.len()).unwrap_or(i64::MAX))
+        .select(AlertRow::as_select())
+        .load(conn)?;
+    Ok(rows.into_iter().filter(|row| !row.is_one_of(busy)).take(limit).collect())
+}
+
 impl AlertQueries for Conn {
     fn alert_raise(
         &mut self,
         tenant: TenantId,
         kind: AlertKind,
         detail: &str,
+        since: Micros,
         now: Micros,
     ) -> Result<Raising> {
         let same: Vec<&str> = at_least(kind).chain([kind]).map(AlertKind::as_str).collect();
@@ -86,7 +121,7 @@ impl AlertQueries for Conn {
         let row = (
             alert_states::tenant_id.eq(tenant.0),
             alert_states::kind.eq(kind.as_str()),
-            alert_states::since.eq(now),
+            alert_states::since.eq(since),
         );
         let inserted =
             diesel::insert_into(alert_states::table).values(row).on_conflict_do_nothing().execute(self)?;
@@ -99,7 +134,7 @@ impl AlertQueries for Conn {
             .select(alert_states::since)
             .first(self)
             .optional()?;
-        let since = begun.filter(|_| at_least(kind).next().is_some()).unwrap_or(now);
+        let since = begun.filter(|_| at_least(kind).next().is_some()).unwrap_or(since);
         tell(self, tenant, kind, since, detail, now)?;
         Ok(Raising::Raised)
     }
@@ -143,44 +178,58 @@ impl AlertQueries for Conn {
     }
 
     fn alert_backlog_tenants(&mut self) -> Result<Vec<TenantId>> {
-        // Settings are JSON as this server writes it; a name that is found where it means nothing does no harm.
-        let rows: Vec<Tenant> = diesel::sql_query(
-            "SELECT id FROM tenants WHERE deleted_at IS NULL AND settings LIKE '%\"backlogAgeSeconds\"%'",
-        )
-        .load(self)?;
-        Ok(rows.into_iter().map(|row| TenantId(row.id)).collect())
+        let telling = tenants::table.filter(tenants::tells_of_backlog).filter(tenants::deleted_at.is_null());
+        let ids: Vec<i64> = telling.select(tenants::id).load(self)?;
+        Ok(ids.into_iter().map(TenantId).collect())
     }
 
-    fn alert_due(&mut self, now: Micros) -> Result<bool> {
-        let due = alerts::table.filter(alerts::due_at.le(now)).select(alerts::way).limit(1);
-        Ok(due.first::<i16>(self).optional()?.is_some())
-    }
-
-    fn alert_claim(&mut self, node: NodeId, now: Micros, limit: usize) -> Result<Vec<OutboxAlert>> {
-        let free = || {
-            let of_the_dead = alerts::owner.ne_all(nodes::table.select(nodes::id.nullable()));
-            let free = alerts::owner.is_null().or(alerts::owner.eq(node.0)).or(of_the_dead);
-            alerts::due_at.le(now).and(free)
+    fn alert_test(&mut self, tenant: TenantId, id: &str, now: Micros) -> Result<Option<Micros>> {
+        let apart = i64::try_from(TESTS_APART.as_micros()).unwrap_or(i64::MAX);
+        let kind = AlertKind::Test.as_str();
+        let last: Option<i64> = alerts::table
+            .filter(alerts::tenant_id.eq(tenant.0).and(alerts::kind.eq(kind)))
+            // A clock that was set back must not forbid tests for long.
+            .filter(alerts::at.gt(now.saturating_sub(apart)).and(alerts::at.le(now)))
+            .order(alerts::at.desc())
+            .select(alerts::at)
+            .first(self)
+            .optional()?;
+        if let Some(last) = last {
+            return Ok(Some(last.saturating_add(apart)));
+        }
+        let row = AlertInsert {
+            tenant_id: tenant.0,
+            id,
+            way: way_number(Way::Email),
+            kind,
+            at: now,
+            since: now,
+            detail: "",
+            attempts: 0,
+            due_at: None,
         };
-        let rows: Vec<AlertRow> = alerts::table
-            .filter(free())
-            .order((alerts::at, alerts::id))
-            .limit(LOOK_AT)
-            .select(AlertRow::as_select())
-            .load(self)?;
+        diesel::insert_into(alerts::table).values(row).execute(self)?;
+        Ok(None)
+    }
+
+    fn alert_due(&mut self, node: NodeId, now: Micros, busy: &[(TenantId, Way)]) -> Result<bool> {
+        Ok(!firsts(self, node, now, 1, busy)?.is_empty())
+    }
+
+    fn alert_claim(
+        &mut self,
+        node: NodeId,
+        now: Micros,
+        limit: usize,
+        busy: &[(TenantId, Way)],
+    ) -> Result<Vec<OutboxAlert>> {
         let mut claimed: Vec<OutboxAlert> = Vec::new();
-        for row in rows {
-            let way = if row.way == way_number(Way::Email) { Way::Email } else { Way::Url };
+        for row in firsts(self, node, now, limit, busy)? {
             let Ok(kind) = row.kind.parse() else { continue };
-            let tenant = TenantId(row.tenant_id);
-            if claimed.len() >= limit
-                || claimed.iter().any(|other| (other.tenant, other.way) == (tenant, way))
-            {
-                continue;
-            }
             // Another node may be at it: the row decides, not what was read of it.
-            let row_now = alerts::table.find((row.tenant_id, &row.id, row.way)).filter(free());
+            let row_now = alerts::table.find((row.tenant_id, &row.id, row.way)).filter(free(node, now));
             if diesel::update(row_now).set(alerts::owner.eq(Some(node.0))).execute(self)? > 0 {
+                let (tenant, way) = (TenantId(row.tenant_id), row.way());
                 let AlertRow { id, at, since, detail, attempts, .. } = row;
                 claimed.push(OutboxAlert { tenant, id, way, kind, at, since, detail, attempts });
             }
@@ -223,6 +272,10 @@ fn tell(
     detail: &str,
     now: Micros,
 ) -> Result<()> {
+    let waiting = alerts::table.filter(alerts::tenant_id.eq(tenant.0).and(alerts::due_at.is_not_null()));
+    let last: Option<i64> = waiting.select(diesel::dsl::max(alerts::at)).get_result(conn)?;
+    // Nodes' clocks differ, and what is told tells its order by its time.
+    let at = last.map_or(now, |last| now.max(last.saturating_add(1)));
     let id = uuid::Uuid::new_v4().to_string();
     for way in [Way::Email, Way::Url] {
         let row = AlertInsert {
@@ -230,7 +283,7 @@ fn tell(
             id: &id,
             way: way_number(way),
             kind: kind.as_str(),
-            at: now,
+            at,
             since,
             detail,
             attempts: 0,

@@ -3,6 +3,7 @@
 mod search;
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use diesel::prelude::*;
 use serde::Deserialize;
@@ -15,9 +16,12 @@ use crate::rules::notification::{Micros, PushProgress};
 use crate::store::queue::{
     DeliveryFilter, DeliveryOrder, DeliveryQuery, DeliveryRow, Place, QueueQueries, Rank,
 };
-use crate::store::rows::{LEASED, attempt_error, push_number, push_progress};
-use crate::store::schema::{notifications, states};
-use crate::store::seam::{Result, TenantId};
+use crate::store::rows::{AttemptRow, LEASED, attempt_error, push_number, push_progress};
+use crate::store::schema::{attempts, notifications, states};
+use crate::store::seam::{AttemptRecord, Result, TenantId};
+
+/// How long one page may take.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 impl QueueQueries for Conn {
     fn delivery_page(
@@ -25,7 +29,7 @@ impl QueueQueries for Conn {
         tenant: TenantId,
         query: &DeliveryQuery,
     ) -> Result<Vec<(Place, DeliveryRow)>> {
-        let places = Search::run(self, tenant, query)?;
+        let places = Search::run(self, tenant, query, Some(Instant::now() + PATIENCE))?;
         let sequences: Vec<i64> = places.iter().map(|place| place.sequence).collect();
         let mut rows = read(self, tenant, &sequences)?;
         let found = places.into_iter();
@@ -34,6 +38,30 @@ impl QueueQueries for Conn {
 
     fn delivery_get(&mut self, tenant: TenantId, sequence: i64) -> Result<Option<DeliveryRow>> {
         Ok(read(self, tenant, &[sequence])?.remove(&sequence))
+    }
+
+    fn attempts(
+        &mut self,
+        tenant: TenantId,
+        sequence: i64,
+        from: Option<i32>,
+        backwards: bool,
+        limit: usize,
+    ) -> Result<Vec<(i32, AttemptRecord)>> {
+        let query = attempts::table
+            .filter(attempts::tenant_id.eq(tenant.0).and(attempts::sequence.eq(sequence)))
+            .limit(i64::try_from(limit).unwrap_or(i64::MAX))
+            .select((attempts::number, AttemptRow::as_select()));
+        let rows: Vec<(i32, AttemptRow)> = match backwards {
+            false => {
+                query.filter(attempts::number.gt(from.unwrap_or(0))).order(attempts::number).load(self)?
+            }
+            true => query
+                .filter(attempts::number.lt(from.unwrap_or(i32::MAX)))
+                .order(attempts::number.desc())
+                .load(self)?,
+        };
+        Ok(rows.into_iter().map(|(number, row)| (number, AttemptRecord::from(row))).collect())
     }
 }
 
@@ -56,7 +84,7 @@ pub(super) fn matching(
         up_to,
         push_is_active: true,
     };
-    let places = Search::run(conn, tenant, &query)?;
+    let places = Search::run(conn, tenant, &query, None)?;
     Ok(places.into_iter().map(|place| place.sequence).collect())
 }
 

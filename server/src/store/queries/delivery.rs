@@ -9,7 +9,7 @@
 //! by `due_at` holds first what is due at once, in order, and whatever is larger than the newest sequence is put off.
 //! A second index has what is put off by its sequence.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -19,9 +19,9 @@ use tidings_api::delivery::AttemptError;
 use super::{Conn, dialect};
 use crate::rules::notification::{Micros, PushProgress, StoredNotification};
 use crate::store::rows::{
-    AttemptEnd, AttemptRow, ContentRow, LEASED, LogRow, PUT_OFF, StateRow, error_number, push_number, stored,
+    AttemptEnd, ContentRow, LEASED, LogRow, PUT_OFF, StateRow, error_number, push_number, stored,
 };
-use crate::store::schema::{attempts, nodes, notifications, positions, states};
+use crate::store::schema::{nodes, notifications, positions, states};
 use crate::store::seam::{
     AT_ONCE, AttemptRecord, Claimed, DeliveryQueries, Due, NodeId, Outcome, PUT_ON, Report, Result, TenantId,
     Want,
@@ -70,7 +70,6 @@ impl DeliveryQueries for Conn {
                     continue;
                 }
             };
-            let took = |attempt: &AttemptRecord| i64::from(attempt.duration_ms).saturating_mul(1000);
             ends.push(AttemptEnd {
                 tenant_id,
                 sequence,
@@ -78,10 +77,7 @@ impl DeliveryQueries for Conn {
                 push_state: push_number(progress),
                 due_at,
                 dismiss,
-                processed_at: report
-                    .attempt
-                    .as_ref()
-                    .map_or(now, |attempt| attempt.started_at + took(attempt)),
+                processed_at: ended_at(report, now),
                 log: report.attempt.as_ref().map(LogRow::from),
             });
         }
@@ -89,18 +85,22 @@ impl DeliveryQueries for Conn {
             return Ok(());
         }
         let recorded = dialect::end_attempts(self, &ends, node.0)?;
-        let (mut succeeded, mut failed) = (BTreeSet::new(), BTreeSet::new());
+        let (mut succeeded, mut failed) = (BTreeMap::<i64, Micros>::new(), BTreeSet::new());
         let mut holds = Vec::new();
         for report in reports.iter().filter(|report| recorded.contains(&(report.tenant.0, report.sequence))) {
             match report.outcome {
-                Outcome::Delivered { .. } => drop(succeeded.insert(report.tenant.0)),
+                // When it was, not when it is recorded: what failed in between begins another streak.
+                Outcome::Delivered { .. } => {
+                    let last = succeeded.entry(report.tenant.0).or_default();
+                    *last = ended_at(report, now).max(*last);
+                }
                 Outcome::Failed => drop(failed.insert(report.tenant.0)),
                 Outcome::Hold(until) => holds.push((report.tenant.0, until)),
                 Outcome::Retry(_) | Outcome::HandBack(_) => {}
             }
         }
         if !succeeded.is_empty() {
-            dialect::put_success(self, &succeeded.into_iter().collect::<Vec<_>>(), now)?;
+            dialect::put_success(self, &succeeded.into_iter().collect::<Vec<_>>())?;
         }
         release(self, &failed.into_iter().collect::<Vec<_>>())?;
         // Last, because what was delivered or given up in the same batch went before it.
@@ -209,6 +209,8 @@ impl DeliveryQueries for Conn {
                 states::push_state.eq(push_number(PushProgress::Failed)),
                 states::due_at.eq(None::<i64>),
                 states::error.eq(Some(error_number(error))),
+                // That of an earlier attempt: it isn't why.
+                states::response_status.eq(None::<i16>),
                 states::processed_at.eq(Some(now)),
             ))
             .execute(self)?;
@@ -246,23 +248,14 @@ impl DeliveryQueries for Conn {
         Ok(if first > removed { first } else { 0 })
     }
 
-    fn attempts(&mut self, tenant: TenantId, sequence: i64) -> Result<Vec<AttemptRecord>> {
-        let rows: Vec<AttemptRow> = attempts::table
-            .filter(attempts::tenant_id.eq(tenant.0).and(attempts::sequence.eq(sequence)))
-            .order(attempts::number)
-            .select(AttemptRow::as_select())
-            .load(self)?;
-        Ok(rows.into_iter().map(AttemptRecord::from).collect())
-    }
-
-    fn due(&mut self) -> Result<Vec<Due>> {
+    fn due(&mut self, index: u64, count: u64) -> Result<Vec<Due>> {
         // One seek in `states_pending` for each tenant, however many wait.
-        let rows: Vec<DueRow> = diesel::sql_query(
+        let rows: Vec<DueRow> = diesel::sql_query(format!(
             "SELECT id, due_at, firsts.version, held_until FROM (SELECT id, version, (SELECT due_at FROM states \
              WHERE tenant_id = tenants.id AND push_state = 1 ORDER BY due_at LIMIT 1) AS due_at FROM tenants \
-             WHERE deleted_at IS NULL AND push_stopped IS NULL) AS firsts \
-             JOIN positions ON positions.tenant_id = firsts.id WHERE due_at < 9223372036854775807",
-        )
+             WHERE deleted_at IS NULL AND push_stopped IS NULL AND id % {count} = {index}) AS firsts \
+             JOIN positions ON positions.tenant_id = firsts.id WHERE due_at < {LEASED}"
+        ))
         .load(self)?;
         let due = |row: DueRow| {
             let DueRow { id, due_at: at, version, held_until } = row;
@@ -299,6 +292,12 @@ impl DeliveryQueries for Conn {
         free_unowned(self)?;
         Ok(())
     }
+}
+
+/// When the attempt ended that a report is about.
+fn ended_at(report: &Report, now: Micros) -> Micros {
+    let took = |attempt: &AttemptRecord| i64::from(attempt.duration_ms).saturating_mul(1000);
+    report.attempt.as_ref().map_or(now, |attempt| attempt.started_at.saturating_add(took(attempt)))
 }
 
 /// Of the oldest that are put off, up to `limit` that are due: sequences and sizes. Whichever is tried first keeps its

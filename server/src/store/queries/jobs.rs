@@ -9,16 +9,17 @@ use tidings_api::notification::Flags;
 
 use super::delivery::{head, release};
 use super::notifications::{joined, matching};
-use super::{Conn, Db, deliveries};
+use super::{Conn, Db, deliveries, dialect};
 use crate::rules::notification::{Micros, PushProgress};
 use crate::store::error::StoreError;
-use crate::store::queue::{DeliveryFilter, Job, JobQueries, Targets};
+use crate::store::queue::{DeliveryFilter, Found, Job, JobQueries, Targets, Work};
 use crate::store::rows::{LEASED, push_number};
-use crate::store::schema::{jobs, nodes, notifications, states};
+use crate::store::schema::{jobs, nodes, notifications, positions, states};
 use crate::store::seam::{NodeId, Result, TenantId};
 
-/// How many deliveries are counted at a time.
-const COUNTED: usize = 10_000;
+/// Over so many sequences a job is looked for at a time: quickly, however few of them it is about. Fewer in tests, which
+/// have not so many.
+const RANGE: i64 = if cfg!(test) { 300 } else { 20_000 };
 
 #[derive(Queryable, Selectable, Insertable)]
 #[diesel(table_name = jobs)]
@@ -27,14 +28,24 @@ struct JobRow {
     tenant_id: i64,
     id: String,
     created_at: i64,
-    task: String,
+    action: i16,
+    dry_run: bool,
     state: i16,
     total: Option<i64>,
+    counted: i64,
     processed: i64,
     failed: i64,
     position: i64,
     started_at: Option<i64>,
     ended_at: Option<i64>,
+}
+
+/// How what a job does is stored.
+fn action_number(action: JobAction) -> i16 {
+    match action {
+        JobAction::Repush => 1,
+        JobAction::Update => 2,
+    }
 }
 
 /// How the state of a job is stored; the index `jobs_open` holds those below 2.
@@ -47,22 +58,31 @@ fn state_number(state: JobState) -> i16 {
     }
 }
 
-fn job(row: JobRow) -> Result<Job> {
-    let task = serde_json::from_str(&row.task).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+fn unreadable(error: serde_json::Error) -> StoreError {
+    StoreError::Unreadable(error.to_string())
+}
+
+fn job(row: JobRow) -> Job {
     let state = JobState::ALL.iter().copied().find(|state| state_number(*state) == row.state);
-    Ok(Job {
+    Job {
         tenant: TenantId(row.tenant_id),
         id: row.id,
         created_at: row.created_at,
-        task,
+        action: if row.action == action_number(JobAction::Repush) {
+            JobAction::Repush
+        } else {
+            JobAction::Update
+        },
+        dry_run: row.dry_run,
         state: state.unwrap_or(JobState::Cancelled),
         total: row.total,
+        counted: row.counted,
         processed: row.processed,
         failed: row.failed,
         position: row.position,
         started_at: row.started_at,
         ended_at: row.ended_at,
-    })
+    }
 }
 
 /// The jobs of a tenant that have not ended.
@@ -84,27 +104,29 @@ fn own<'a>(job: &'a Job, node: NodeId) -> _ {
 }
 
 impl JobQueries for Conn {
-    fn job_create(&mut self, job: &Job, most: i64) -> Result<bool> {
+    fn job_create(&mut self, work: &Work, most: i64) -> Result<bool> {
+        let Work { job, task } = work;
         let open: i64 = open(job.tenant).count().get_result(self)?;
         if open >= most {
             return Ok(false);
         }
-        let task =
-            serde_json::to_string(&job.task).map_err(|error| StoreError::Unreadable(error.to_string()))?;
+        let task = serde_json::to_string(task).map_err(unreadable)?;
         let row = JobRow {
             tenant_id: job.tenant.0,
             id: job.id.clone(),
             created_at: job.created_at,
-            task,
+            action: action_number(job.action),
+            dry_run: job.dry_run,
             state: state_number(job.state),
             total: job.total,
+            counted: job.counted,
             processed: job.processed,
             failed: job.failed,
             position: job.position,
             started_at: job.started_at,
             ended_at: job.ended_at,
         };
-        diesel::insert_into(jobs::table).values(row).execute(self)?;
+        diesel::insert_into(jobs::table).values((row, jobs::task.eq(task))).execute(self)?;
         Ok(true)
     }
 
@@ -135,12 +157,12 @@ impl JobQueries for Conn {
                     .filter(jobs::created_at.lt(time).or(tied.and(jobs::id.lt(id)))),
             };
         }
-        query.load(self)?.into_iter().map(job).collect()
+        Ok(query.load(self)?.into_iter().map(job).collect())
     }
 
     fn job_get(&mut self, tenant: TenantId, id: &str) -> Result<Option<Job>> {
         let row = jobs::table.find((tenant.0, id)).select(JobRow::as_select()).first(self).optional()?;
-        row.map(job).transpose()
+        Ok(row.map(job))
     }
 
     fn job_cancel(&mut self, tenant: TenantId, id: &str, now: Micros) -> Result<Option<Job>> {
@@ -160,7 +182,7 @@ impl JobQueries for Conn {
         Ok(tenants.into_iter().map(TenantId).collect())
     }
 
-    fn job_claim(&mut self, tenant: TenantId, node: NodeId, now: Micros) -> Result<Option<Job>> {
+    fn job_claim(&mut self, tenant: TenantId, node: NodeId, now: Micros) -> Result<Option<Work>> {
         let first: Option<(String, Option<i64>)> = open(tenant)
             .order((jobs::created_at, jobs::id))
             .select((jobs::id, jobs::owner))
@@ -182,99 +204,107 @@ impl JobQueries for Conn {
                 .set(jobs::started_at.eq(Some(now)))
                 .execute(self)?;
         }
-        self.job_get(tenant, &id)
+        let row = jobs::table.find((tenant.0, &id)).select((JobRow::as_select(), jobs::task));
+        let (row, task) = row.first::<(JobRow, String)>(self)?;
+        Ok(Some(Work { job: job(row), task: serde_json::from_str(&task).map_err(unreadable)? }))
     }
 
-    fn job_count(&mut self, job: &Job) -> Result<(i64, i64)> {
-        match &job.task.targets {
-            Targets::Ids(ids) => {
-                let mut there = 0;
-                for ids in ids.chunks(1000) {
-                    there += still(self, job, ids)?.len();
-                }
-                Ok((number(ids.len()), number(ids.len() - there)))
-            }
-            Targets::Matching { filter, up_to } => {
-                let query = joined()
-                    .filter(states::tenant_id.eq(job.tenant.0).and(states::sequence.le(up_to)))
-                    .select(diesel::dsl::count_star())
-                    .into_boxed::<Db>();
-                Ok((matching!(query, job.tenant, filter).first(self)?, 0))
-            }
-            Targets::Deliveries { filter, up_to } => {
-                let (mut total, mut after) = (0, 0);
-                loop {
-                    let found = deliveries::matching(self, job.tenant, filter, (after, *up_to), COUNTED)?;
-                    total += number(found.len());
-                    match found.last() {
-                        Some(last) => after = *last,
-                        None => return Ok((total, 0)),
-                    }
-                }
-            }
+    fn job_next(&mut self, work: &Work, limit: usize) -> Result<Option<Found>> {
+        let Work { job, task } = work;
+        if let Targets::Ids(ids) = &task.targets {
+            let rest = ids.iter().copied().filter(|id| *id > job.position).take(limit);
+            let sequences: Vec<i64> = rest.collect();
+            return Ok(sequences.last().copied().map(|through| Found { sequences, through }));
         }
-    }
-
-    fn job_counted(&mut self, job: &Job, node: NodeId, counted: (i64, i64), now: Micros) -> Result<()> {
-        let (total, missing) = counted;
-        if job.task.dry_run {
-            let ended = (jobs::state.eq(state_number(JobState::Done)), jobs::ended_at.eq(Some(now)));
-            diesel::update(own(job, node))
-                .set((jobs::total.eq(Some(total)), jobs::failed.eq(missing), ended))
-                .execute(self)?;
-        } else {
-            diesel::update(own(job, node)).set(jobs::total.eq(Some(total))).execute(self)?;
+        let (Targets::Matching { up_to, .. } | Targets::Deliveries { up_to, .. }) = &task.targets else {
+            return Ok(None);
+        };
+        let bounds = (positions::removed_through, positions::last_sequence);
+        let bounds = positions::table.find(job.tenant.0).select(bounds).first(self).optional()?;
+        let Some((removed, last)): Option<(i64, i64)> = bounds else { return Ok(None) };
+        let (after, end) = (job.position.max(removed), last.min(*up_to));
+        if after >= end {
+            return Ok(None);
         }
-        Ok(())
-    }
-
-    fn job_next(&mut self, job: &Job, limit: i64) -> Result<Vec<i64>> {
-        Ok(match &job.task.targets {
-            Targets::Ids(ids) => {
-                let rest = ids.iter().copied().filter(|id| *id > job.position);
-                rest.take(usize::try_from(limit).unwrap_or(0)).collect()
-            }
-            Targets::Matching { filter, up_to } => {
+        let through = end.min(after + RANGE);
+        let sequences = match &task.targets {
+            Targets::Matching { filter, .. } => {
                 let query = joined()
                     .filter(states::tenant_id.eq(job.tenant.0))
-                    .filter(states::sequence.gt(job.position).and(states::sequence.le(up_to)))
+                    .filter(states::sequence.gt(after).and(states::sequence.le(through)))
                     .order(states::sequence)
-                    .limit(limit)
+                    .limit(number(limit))
                     .select(states::sequence)
                     .into_boxed::<Db>();
                 matching!(query, job.tenant, filter).load(self)?
             }
-            Targets::Deliveries { filter, up_to } => {
-                let limit = usize::try_from(limit).unwrap_or(0);
-                deliveries::matching(self, job.tenant, filter, (job.position, *up_to), limit)?
+            Targets::Deliveries { filter, .. } => {
+                deliveries::matching(self, job.tenant, filter, (after, through), limit)?
             }
-        })
+            Targets::Ids(_) => Vec::new(),
+        };
+        let through = sequences.last().copied().filter(|_| sequences.len() == limit).unwrap_or(through);
+        Ok(Some(Found { sequences, through }))
     }
 
-    fn job_step(&mut self, job: &Job, node: NodeId, sequences: &[i64]) -> Result<()> {
-        let Some(last) = sequences.last() else { return Ok(()) };
+    fn job_count(&mut self, job: &Job, node: NodeId, found: &Found) -> Result<()> {
+        diesel::update(own(job, node))
+            .set((
+                jobs::position.eq(found.through),
+                jobs::counted.eq(jobs::counted + number(found.sequences.len())),
+            ))
+            .execute(self)?;
+        Ok(())
+    }
+
+    fn job_counted(&mut self, work: &Work, node: NodeId, now: Micros) -> Result<()> {
+        let Work { job, task } = work;
+        let counted = (jobs::total.eq(Some(job.counted)), jobs::position.eq(0));
+        if !job.dry_run {
+            diesel::update(own(job, node)).set(counted).execute(self)?;
+            return Ok(());
+        }
+        let mut missing = 0;
+        if let Targets::Ids(ids) = &task.targets {
+            for ids in ids.chunks(1000) {
+                missing += ids.len() - still(self, work, ids)?.len();
+            }
+        }
+        let ended = (jobs::state.eq(state_number(JobState::Done)), jobs::ended_at.eq(Some(now)));
+        diesel::update(own(job, node))
+            .set((counted, jobs::failed.eq(number(missing)), ended))
+            .execute(self)?;
+        Ok(())
+    }
+
+    fn job_step(&mut self, work: &Work, node: NodeId, found: &Found) -> Result<()> {
+        let Work { job, task } = work;
         // Looked at again: what was found may have changed since.
-        let still = still(self, job, sequences)?;
+        let still = match found.sequences.as_slice() {
+            [] => Vec::new(),
+            sequences => still(self, work, sequences)?,
+        };
         let rows =
             || states::table.filter(states::tenant_id.eq(job.tenant.0).and(states::sequence.eq_any(&still)));
-        let (all, there) = (number(sequences.len()), number(still.len()));
-        let (processed, failed) = match job.task.targets {
+        let (all, there) = (number(found.sequences.len()), number(still.len()));
+        let (processed, failed) = match task.targets {
             Targets::Ids(_) => (all, all - there),
             Targets::Matching { .. } | Targets::Deliveries { .. } => (there, 0),
         };
         // First, because it decides whether this node may do the rest.
         let noted = diesel::update(own(job, node))
             .set((
-                jobs::position.eq(last),
+                jobs::position.eq(found.through),
                 jobs::processed.eq(jobs::processed + processed),
                 jobs::failed.eq(jobs::failed + failed),
             ))
             .execute(self)?;
-        if noted == 0 {
+        if noted == 0 || still.is_empty() {
             return Ok(());
         }
-        match job.task.action {
+        match task.action {
             JobAction::Repush => {
+                let now = dialect::clock(self)?;
                 // What a node has at this moment is being pushed in any case.
                 let free = rows().filter(not(sql::<Bool>("push_state = 1")).or(states::due_at.ne(LEASED)));
                 diesel::update(free)
@@ -282,6 +312,7 @@ impl JobQueries for Conn {
                         states::push_state.eq(push_number(PushProgress::Pending)),
                         states::due_at.eq(states::sequence.nullable()),
                         states::attempts_before.eq(states::attempts),
+                        states::repushed_at.eq(Some(now)),
                     ))
                     .execute(self)?;
                 // Under strict order what is to go first now doesn't wait until an earlier attempt would be due again.
@@ -289,9 +320,9 @@ impl JobQueries for Conn {
                     release(self, &[job.tenant.0])?;
                 }
             }
-            JobAction::Update if job.task.set == Flags::default() => {}
+            JobAction::Update if task.set == Flags::default() => {}
             JobAction::Update => {
-                let set = job.task.set;
+                let set = task.set;
                 diesel::update(rows())
                     .set((
                         set.is_dismissed.map(|flag| states::is_dismissed.eq(flag)),
@@ -329,9 +360,9 @@ impl JobQueries for Conn {
 }
 
 /// Those of some sequences that a job is about as they are now.
-fn still(conn: &mut Conn, job: &Job, sequences: &[i64]) -> Result<Vec<i64>> {
-    let (tenant, named) = (job.tenant, states::sequence.eq_any(sequences));
-    Ok(match &job.task.targets {
+fn still(conn: &mut Conn, work: &Work, sequences: &[i64]) -> Result<Vec<i64>> {
+    let (tenant, named) = (work.job.tenant, states::sequence.eq_any(sequences));
+    Ok(match &work.task.targets {
         Targets::Ids(_) => {
             let there = states::table.filter(states::tenant_id.eq(tenant.0).and(named));
             there.select(states::sequence).load(conn)?

@@ -7,6 +7,7 @@ mod deliveries;
 mod delivery;
 mod jobs;
 mod notifications;
+mod overdue;
 mod tenants;
 
 use diesel::prelude::*;

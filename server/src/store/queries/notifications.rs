@@ -8,7 +8,9 @@ use tidings_api::notification::Flags;
 use super::delivery::{held, release};
 use super::{Conn, Db, dialect};
 use crate::rules::notification::{Micros, StoredNotification};
-use crate::store::rows::{ContentRow, PositionRow, StateRow, kind_number, push_number, stored};
+use crate::store::rows::{
+    ContentRow, LEASED, PUT_OFF, PositionRow, StateRow, kind_number, push_number, stored,
+};
 use crate::store::schema::{attempts, notifications, positions, resources, states};
 use crate::store::seam::{
     NotificationQueries, PageQuery, Position, Resource, ResourceKey, ResourceKind, Result, Seek, TenantId,
@@ -198,10 +200,19 @@ impl NotificationQueries for Conn {
     }
 
     fn undelivered(&mut self, tenant: TenantId, most: i64) -> Result<(i64, Option<Micros>)> {
-        let pending =
-            states::table.filter(states::tenant_id.eq(tenant.0)).filter(sql::<Bool>("push_state = 1"));
-        let sequences: Vec<i64> = pending.select(states::sequence).limit(most).load(self)?;
-        let oldest: Option<i64> = match sequences.iter().min() {
+        // The first of each kind, because their index is by when they are due: at once, in order; put off; being sent.
+        let waiting =
+            || states::table.filter(states::tenant_id.eq(tenant.0)).filter(sql::<Bool>("push_state = 1"));
+        let count: Vec<i64> = waiting().select(states::sequence).limit(most).load(self)?;
+        let at_once = waiting().filter(states::due_at.lt(LEASED)).order((states::due_at, states::sequence));
+        let put_off = states::table.filter(states::tenant_id.eq(tenant.0)).filter(sql::<Bool>(PUT_OFF));
+        let leased = waiting().filter(states::due_at.eq(LEASED)).order(states::sequence);
+        let firsts = [
+            at_once.select(states::sequence).first::<i64>(self).optional()?,
+            put_off.order(states::sequence).select(states::sequence).first::<i64>(self).optional()?,
+            leased.select(states::sequence).first::<i64>(self).optional()?,
+        ];
+        let oldest: Option<i64> = match firsts.into_iter().flatten().min() {
             Some(oldest) => notifications::table
                 .filter(notifications::tenant_id.eq(tenant.0).and(notifications::sequence.eq(oldest)))
                 .select(notifications::received_at)
@@ -209,7 +220,7 @@ impl NotificationQueries for Conn {
                 .optional()?,
             None => None,
         };
-        let count = i64::try_from(sequences.len()).unwrap_or(most);
+        let count = i64::try_from(count.len()).unwrap_or(most);
         Ok((count, oldest))
     }
 

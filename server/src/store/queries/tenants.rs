@@ -23,6 +23,7 @@ impl TenantQueries for Conn {
                 version: 1,
                 push_resumed_at: tenant.created_at,
                 may_reach_loopback: tenant.may_reach_loopback,
+                tells_of_backlog: tells_of_backlog(&tenant.settings),
             })
             .returning(TenantRow::as_returning())
             .get_result(self)?;
@@ -136,7 +137,11 @@ impl TenantQueries for Conn {
             TenantQueries::put_on(self, id, PUT_ON)?;
         }
         let row: TenantRow = diesel::update(tenants::table.filter(tenants::id.eq(id.0)))
-            .set((tenants::settings.eq(settings), tenants::version.eq(tenants::version + 1)))
+            .set((
+                tenants::settings.eq(settings),
+                tenants::version.eq(tenants::version + 1),
+                tenants::tells_of_backlog.eq(tells_of_backlog(settings)),
+            ))
             .returning(TenantRow::as_returning())
             .get_result(self)?;
         let tenant = Tenant::from(row);
@@ -222,4 +227,9 @@ impl TenantQueries for Conn {
             .execute(self)?;
         Ok(inserted > 0)
     }
+}
+
+/// Settings are JSON as this server writes it; a name that is found where it means nothing does no harm.
+fn tells_of_backlog(settings: &str) -> bool {
+    settings.contains("\"backlogAgeSeconds\"")
 }

@@ -131,10 +131,9 @@ pub trait DeliveryQueries {
     /// The largest sequence that was received before a time; 0 where there is none. Found by halving, because sequences and
     /// times of receipt rise together.
     fn received_through(&mut self, tenant: TenantId, received_before: Micros) -> Result<i64>;
-    /// All attempts for a notification, oldest first.
-    fn attempts(&mut self, tenant: TenantId, sequence: i64) -> Result<Vec<AttemptRecord>>;
-    /// Each tenant with something pending that no node has, unless its push was stopped.
-    fn due(&mut self) -> Result<Vec<Due>>;
+    /// Each tenant with something pending that no node has, unless its push was stopped: of those whose number leaves
+    /// `index` when it is divided by `count`.
+    fn due(&mut self, index: u64, count: u64) -> Result<Vec<Due>>;
     /// Notes that the node is alive, by the database's clock. False: it wasn't known (any more); now it is.
     fn node_seen(&mut self, node: NodeId) -> Result<bool>;
     /// Forgets nodes that were silent for so long and frees their leases. Answers how many leases were freed.

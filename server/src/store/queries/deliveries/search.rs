@@ -1,19 +1,25 @@
 //! The search for deliveries: filtered and ordered by index.
 //!
-//! What a delivery's push state, attempts, error and response status are, its class says, and a tenant has few classes
-//! (see the migration). So a list is put together from runs, each a range of one index: the classes, event types or times
+//! What a delivery's push state, attempts, error and response status are, its class says, more or less, and a tenant has
+//! few classes (see the migration). So a list is put together from runs, each a range of one index: the classes, event types or times
 //! that the filter chooses, one group of them behind the other as the order wants it, the runs of a group merged. What no
 //! run can choose is a condition on its rows; if one part of the filter leaves only [`FEW`], those are read and put in order.
+//! A list that takes too long all the same is given up, because others wait for its turn.
+
+use std::cmp::Ordering;
+use std::time::Instant;
 
 use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Nullable, Text};
 
+use super::super::delivery::held;
 use super::super::{Conn, dialect};
-use crate::rules::notification::PushProgress;
+use crate::rules::notification::{Micros, PushProgress};
+use crate::store::error::StoreError;
 use crate::store::queue::{DeliveryOrder, DeliveryQuery, Place, Rank};
-use crate::store::rows::LEASED;
+use crate::store::rows::{LEASED, error_number, push_number};
 use crate::store::runs::{
-    Bounds, Class, Conditions, EVERYTHING, JOINED, Run, distinct, list, quoted, span, statement, within,
+    Bounds, Class, Conditions, EVERYTHING, JOINED, Run, classes, list, quoted, span, statement, types, within,
 };
 use crate::store::schema::positions;
 use crate::store::seam::{Result, TenantId};
@@ -44,9 +50,11 @@ struct ClassValue {
 }
 
 #[derive(QueryableByName)]
-struct NameValue {
+struct Named {
     #[diesel(sql_type = Text)]
-    value: String,
+    name: String,
+    #[diesel(sql_type = BigInt)]
+    sequence: i64,
 }
 
 /// What decides on the place of a delivery.
@@ -76,22 +84,31 @@ pub(super) struct Search<'a> {
     narrowed: bool,
     /// What is put off has a `due_at` between these, both exclusive.
     put_off: (i64, i64),
+    /// Under strict order: the first that waits, whose next attempt is at this time though it stands as due at once.
+    held: Option<(i64, Micros)>,
+    /// When it is given up, if ever.
+    until: Option<Instant>,
 }
 
 impl Search<'_> {
     /// The places of a page, found by index alone.
-    pub(super) fn run(conn: &mut Conn, tenant: TenantId, query: &DeliveryQuery) -> Result<Vec<Place>> {
+    pub(super) fn run(
+        conn: &mut Conn,
+        tenant: TenantId,
+        query: &DeliveryQuery,
+        until: Option<Instant>,
+    ) -> Result<Vec<Place>> {
         let last = positions::table.find(tenant.0).select(positions::last_sequence).first(conn).optional()?;
         let Some(last) = last else { return Ok(Vec::new()) };
         let put_off = (if query.push_is_active { last } else { LEASED }, LEASED);
         dialect::by_index(conn, |conn| {
-            let all = distinct(tenant.0, "states", "class", " AND push_state <> 0");
-            let all: Vec<ClassValue> = diesel::sql_query(all).load(conn)?;
+            let held = if query.push_is_active { held(conn, tenant)? } else { None };
+            let all: Vec<ClassValue> = diesel::sql_query(self::classes(tenant.0)).load(conn)?;
             let all = all.into_iter().map(|class| class.value);
             let (classes, others): (Vec<i64>, Vec<i64>) =
                 all.partition(|class| Class(*class).matches(&query.filter));
             let narrowed = !others.is_empty();
-            Search { conn, tenant: tenant.0, query, classes, narrowed, put_off }.find()
+            Search { conn, tenant: tenant.0, query, classes, narrowed, put_off, held, until }.find()
         })
     }
 
@@ -121,16 +138,31 @@ impl Search<'_> {
     fn conditions(&self) -> Conditions {
         let filter = &self.query.filter;
         let mut state = vec!["states.push_state <> 0".to_owned()];
-        if self.narrowed {
-            state.push(format!("states.class IN ({})", list(&self.classes)));
-        }
+        state.extend(filter.states.as_ref().map(|states| {
+            format!("states.push_state IN ({})", list(states.iter().map(|state| push_number(*state))))
+        }));
+        state.extend(filter.retries.as_ref().map(|retries| {
+            // Before the first attempt there was no other either.
+            let none = retries.contains(&0).then_some(0);
+            let attempts = list(retries.iter().map(|retries| retries + 1).chain(none));
+            format!("states.attempts IN ({attempts})")
+        }));
+        state.extend(filter.errors.as_ref().map(|errors| {
+            format!("states.error IN ({})", list(errors.iter().map(|error| error_number(*error))))
+        }));
+        let statuses = filter.response_statuses.as_ref();
+        state.extend(statuses.map(|statuses| format!("states.response_status IN ({})", list(statuses))));
         if self.query.up_to < i64::MAX {
             state.push(format!("states.sequence <= {}", self.query.up_to));
         }
         state.extend(span("states.processed_at", filter.last_processed_at));
         if filter.next_attempt_at.is_set() {
-            state.push(self.is_put_off());
-            state.extend(span("states.due_at", filter.next_attempt_at));
+            let due = span("states.due_at", filter.next_attempt_at);
+            let due = [self.is_put_off()].into_iter().chain(due).collect::<Vec<_>>().join(" AND ");
+            state.push(match self.held.filter(|(_, until)| filter.next_attempt_at.holds(*until)) {
+                Some((head, _)) => format!("({due} OR states.sequence = {head})"),
+                None => due,
+            });
         }
         let types = filter.event_types.as_ref().map(|types| list(types.iter().map(|name| quoted(name))));
         let types = types.map(|types| format!("notifications.event_type IN ({types})"));
@@ -172,7 +204,12 @@ impl Search<'_> {
             // Without the other conditions, so that no more than this many rows are looked at.
             let found = self.merge(&runs, &Conditions::default(), bounds, false, FEW + 1)?;
             if found.len() <= FEW {
-                return Ok(Some(found.into_iter().map(|(_, sequence)| sequence).collect()));
+                // The one that no run has in its place; the conditions decide on it as on all others.
+                let held = self.held.map(|(head, _)| head);
+                let mut all: Vec<i64> = found.into_iter().map(|(_, sequence)| sequence).chain(held).collect();
+                all.sort_unstable();
+                all.dedup();
+                return Ok(Some(all));
             }
         }
         Ok(None)
@@ -195,16 +232,18 @@ impl Search<'_> {
             all.join(" AND ")
         );
         let facts: Vec<Facts> = diesel::sql_query(statement).load(self.conn)?;
-        let DeliveryQuery { descending, backwards, from, limit, .. } = self.query;
-        let compare = |one: &Place, other: &Place| {
-            let order = one.compare(other, *descending);
-            if *backwards { order.reverse() } else { order }
-        };
+        let DeliveryQuery { from, limit, .. } = self.query;
         let mut places: Vec<Place> = facts.into_iter().map(|facts| self.place(facts)).collect();
-        places.retain(|place| from.as_ref().is_none_or(|from| compare(place, from).is_gt()));
-        places.sort_unstable_by(compare);
+        places.retain(|place| from.as_ref().is_none_or(|from| self.compare(place, from).is_gt()));
+        places.sort_unstable_by(|one, other| self.compare(one, other));
         places.truncate(*limit);
         Ok(places)
+    }
+
+    /// Which of two comes first in the way that is read.
+    fn compare(&self, one: &Place, other: &Place) -> Ordering {
+        let order = one.compare(other, self.query.descending);
+        if self.query.backwards { order.reverse() } else { order }
     }
 
     fn place(&self, facts: Facts) -> Place {
@@ -215,7 +254,8 @@ impl Search<'_> {
             DeliveryOrder::NextAttemptAt => {
                 let (low, high) = self.put_off;
                 let waits = Class(facts.class).push() == PushProgress::Pending;
-                let due = facts.due_at.filter(|due| waits && low < *due && *due < high);
+                let held = self.held.filter(|(head, _)| *head == facts.sequence).map(|(_, until)| until);
+                let due = held.or(facts.due_at.filter(|due| waits && low < *due && *due < high));
                 due.map_or((Rank::Missing, 0), |due| (Rank::Number(0), due))
             }
             DeliveryOrder::LastProcessedAt => {
@@ -227,23 +267,17 @@ impl Search<'_> {
     }
 
     /// The parts of the list.
-    fn groups(&mut self) -> Result<Vec<Group>> {
+    fn groups(&self) -> Vec<Group> {
         let (filter, order, conditions) = (&self.query.filter, self.query.order, self.conditions());
         let group = |rank, runs, bounds| Group { rank, runs, bounds, conditions: conditions.clone() };
         let classes = self.of_classes(Run::Class);
         let is_delivered = |class: &i64| Class(*class).push() == PushProgress::Delivered;
-        Ok(match order {
+        match order {
             DeliveryOrder::EventType => {
-                let names = match &filter.event_types {
-                    Some(names) => names.clone(),
-                    None => {
-                        let names = distinct(self.tenant, "notifications", "event_type", "");
-                        let names: Vec<NameValue> = diesel::sql_query(names).load(self.conn)?;
-                        names.into_iter().map(|name| name.value).collect()
-                    }
-                };
-                let names = names.into_iter();
-                names.map(|name| group(Rank::Name(name.clone()), vec![Run::Type(name)], EVERYTHING)).collect()
+                let names = filter.event_types.iter().flatten();
+                names
+                    .map(|name| group(Rank::Name(name.clone()), vec![Run::Type(name.clone())], EVERYTHING))
+                    .collect()
             }
             DeliveryOrder::EventTime => {
                 vec![group(Rank::Number(0), vec![Run::Created], within(filter.event_time, EVERYTHING))]
@@ -253,6 +287,8 @@ impl Search<'_> {
                 if !filter.next_attempt_at.is_set() {
                     let mut rest = group(Rank::Missing, classes, EVERYTHING);
                     rest.conditions.state.push(format!("NOT ({})", self.is_put_off()));
+                    let held = self.held.map(|(head, _)| format!("states.sequence <> {head}"));
+                    rest.conditions.state.extend(held);
                     groups.push(rest);
                 }
                 groups
@@ -278,14 +314,17 @@ impl Search<'_> {
                 }
                 groups
             }
-        })
+        }
     }
 
     /// Goes through the parts of the list, from where the page begins.
     fn walk(&mut self) -> Result<Vec<Place>> {
         let DeliveryQuery { order, descending, backwards, from, limit, up_to, .. } = self.query;
         let start = |rank: &Rank| Place { rank: rank.clone(), key: 0, sequence: 0 };
-        let mut groups = self.groups()?;
+        if *order == DeliveryOrder::EventType && self.query.filter.event_types.is_none() {
+            return self.by_type();
+        }
+        let mut groups = self.groups();
         groups.sort_by(|one, other| start(&one.rank).compare(&start(&other.rank), *descending));
         if *backwards {
             groups.reverse();
@@ -313,7 +352,27 @@ impl Search<'_> {
             let found = found.into_iter();
             places.extend(found.map(|(key, sequence)| Place { rank: rank.clone(), key, sequence }));
         }
+        if let Some((head, _)) = self.held.filter(|_| *order == DeliveryOrder::NextAttemptAt) {
+            places.extend(self.sort(&[head])?);
+            places.sort_unstable_by(|one, other| self.compare(one, other));
+            places.truncate(*limit);
+        }
         Ok(places)
+    }
+
+    /// A page by event type, however many there are.
+    fn by_type(&mut self) -> Result<Vec<Place>> {
+        let DeliveryQuery { descending, backwards, from, limit, .. } = self.query;
+        let from = match from {
+            None => None,
+            Some(Place { rank: Rank::Name(name), sequence, .. }) => Some((name.as_str(), *sequence)),
+            // No event is without a type.
+            Some(_) => return Ok(Vec::new()),
+        };
+        let statement = types(self.tenant, &self.conditions(), from, descending != backwards, *limit);
+        let found: Vec<Named> = diesel::sql_query(statement).load(self.conn)?;
+        let place = |found: Named| Place { rank: Rank::Name(found.name), key: 0, sequence: found.sequence };
+        Ok(found.into_iter().map(place).collect())
     }
 
     /// The first keys and sequences of several runs together.
@@ -327,6 +386,9 @@ impl Search<'_> {
     ) -> Result<Vec<(i64, i64)>> {
         let mut merged: Vec<(i64, i64)> = Vec::new();
         for run in runs {
+            if self.until.is_some_and(|until| Instant::now() > until) {
+                return Err(StoreError::Unavailable("a list of deliveries took too long".to_owned()));
+            }
             let statement = statement(self.tenant, run, conditions, bounds, down, limit);
             let found: Vec<Found> = diesel::sql_query(statement).load(self.conn)?;
             merged.extend(found.iter().map(|found| (found.key, found.sequence)));
