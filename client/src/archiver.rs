@@ -53,21 +53,31 @@ mod timing;
 
 use std::fmt;
 use std::fs::{self, File, TryLockError};
+use std::future::pending;
+use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
+use futures_util::{FutureExt as _, select_biased};
 
 pub use builder::{ArchiverBuilder, Complete, Every, every};
 pub use health::{Health, Problem};
 pub use item::{DataError, Item, Outcome, Tx};
 pub use proof::Proof;
+use receive::Budget;
 pub use receive::{MAX_PUSH, Receipt};
 
-use crate::{Error, Inbox};
+use crate::backoff::Backoff;
+use crate::{Error, Inbox, blocking};
 use builder::Settings;
+use dismiss::Round;
 use health::Status;
 use timing::Signal;
+
+/// How long to wait after what fails without anyone's fault here: the network, the disk.
+const OUTAGE: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(60) };
 
 /// Receives, catches up, handles and dismisses; see the [module](self). Clones are the same archiver.
 #[derive(Clone)]
@@ -84,6 +94,8 @@ struct Inner {
     hole: Signal,
     /// Something may be waiting to be dismissed.
     handled: Signal,
+    /// The pushes that are being read or stored.
+    pushes: Budget,
 }
 
 impl fmt::Debug for Archiver {
@@ -116,6 +128,7 @@ impl Archiver {
             arrived: Signal::default(),
             hole: Signal::default(),
             handled: Signal::default(),
+            pushes: Budget::default(),
         };
         Archiver { inner: Arc::new(inner) }
     }
@@ -137,7 +150,9 @@ impl Archiver {
     ///
     /// # Errors
     /// [`Error::InboxBusy`] when the inbox is already being handled, by this process or another one.
-    /// [`Error::OtherTenant`] when the client's key is one of another tenant than the inbox's.
+    /// [`Error::OtherTenant`] when the client's key is one of another tenant than the inbox's;
+    /// [`Error::OtherHistory`] when the server has other notifications under ids that the inbox holds, or has not come
+    /// as far: it was restored from a backup.
     pub async fn run(&self, shutdown: impl Future) -> Result<(), Error> {
         let _lock = self.lock()?;
         let ending = async {
@@ -150,7 +165,7 @@ impl Archiver {
             Either::Left((ended, _)) => ended,
             Either::Right((never, _)) => match never {},
         };
-        self.dismiss_quickly().await;
+        self.dismiss_quickly(&mut Round::default()).await;
         ended
     }
 
@@ -161,15 +176,38 @@ impl Archiver {
     /// Those of [`Archiver::run`], and, unlike there, any error of the server and of the inbox. Call it again: what was
     /// done stays done.
     pub async fn drain(&self) -> Result<Summary, Error> {
+        self.drain_until(pending::<()>()).await
+    }
+
+    /// [`Archiver::drain`] that can be ended early: when `stop` is done, no further handler is called, those that run
+    /// are waited for, what was handled is dismissed if that works at once, and this returns what was done. The rest is
+    /// left to the next time.
+    ///
+    /// # Errors
+    /// Those of [`Archiver::drain`].
+    pub async fn drain_until(&self, stop: impl Future) -> Result<Summary, Error> {
         let _lock = self.lock()?;
-        let fetched = self.catch_up().await?;
-        let tally = self.handle_all().await?;
-        let (dismissed, refused) = self.dismiss_all().await?;
-        if let Some(error) = refused {
-            self.inner.status.fails(health::Part::Dismiss, &error);
+        let mut stop = pin!(stop.map(drop).fuse());
+        let (mut fetched, mut round) = (0, Round::default());
+        let mut is_stopped = select_biased! {
+            () = stop => true,
+            ended = pin!(self.catch_up(&mut fetched).fuse()) => ended.map(|()| false)?,
+        };
+        let tally = self.handle_all(stop.as_mut(), &mut is_stopped).await?;
+        if !is_stopped {
+            is_stopped = select_biased! {
+                () = stop => true,
+                ended = pin!(self.dismiss_all(&mut round).fuse()) => ended.map(|()| false)?,
+            };
+        }
+        if is_stopped {
+            self.dismiss_quickly(&mut round).await;
+        }
+        if let Some(error) = &round.refusal {
+            self.inner.status.fails(health::Part::Dismiss, error);
         }
         let handle::Tally { handled, failed, dead } = tally;
-        Ok(Summary { fetched, handled, failed, dead, dismissed })
+        Ok(Summary { fetched, handled, failed, dead, dismissed: round.dismissed })
     }
 
     /// [`Archiver::run`] for a thread outside of any async runtime. A `shutdown` that such a program can have is, for
@@ -178,7 +216,7 @@ impl Archiver {
     /// # Errors
     /// Those of [`Archiver::run`].
     pub fn run_blocking(&self, shutdown: impl Future) -> Result<(), Error> {
-        futures_executor::block_on(self.run(shutdown))
+        blocking::wait(self.run(shutdown))
     }
 
     /// [`Archiver::drain`] for a thread outside of any async runtime.
@@ -186,20 +224,23 @@ impl Archiver {
     /// # Errors
     /// Those of [`Archiver::drain`].
     pub fn drain_blocking(&self) -> Result<Summary, Error> {
-        futures_executor::block_on(self.drain())
+        blocking::wait(self.drain())
     }
 
     /// Makes this the only one that handles the inbox. The system undoes it however the process ends.
     fn lock(&self) -> Result<File, Error> {
         // By whatever name it was opened, it is the same file.
-        let mut path = fs::canonicalize(self.inbox().path()).map_err(Error::Lock)?.into_os_string();
+        let inbox = self.inbox().path();
+        let refused = |path: &Path, source| Error::Lock { path: path.to_owned(), source };
+        let mut path = fs::canonicalize(inbox).map_err(|error| refused(inbox, error))?.into_os_string();
         path.push(".lock");
-        let file =
-            File::options().create(true).truncate(false).write(true).open(path).map_err(Error::Lock)?;
+        let path = Path::new(&path);
+        let file = File::options().create(true).truncate(false).write(true).open(path);
+        let file = file.map_err(|error| refused(path, error))?;
         match file.try_lock() {
             Ok(()) => Ok(file),
-            Err(TryLockError::WouldBlock) => Err(Error::InboxBusy),
-            Err(TryLockError::Error(error)) => Err(Error::Lock(error)),
+            Err(TryLockError::WouldBlock) => Err(Error::InboxBusy { path: inbox.to_owned() }),
+            Err(TryLockError::Error(error)) => Err(refused(path, error)),
         }
     }
 }

@@ -50,9 +50,13 @@ impl fmt::Debug for Client {
     }
 }
 
-/// Waits for a future on this thread, with nothing that any runtime would bring along. What it waits for may wait in the
-/// same way: a handler that blocks, within an archiver that blocks.
-pub(crate) fn wait_for<F: Future>(future: F) -> F::Output {
+/// Waits for a future on this thread, with nothing that any runtime would bring along: for the calls that have no
+/// blocking form of their own, such as those of an inbox. What it waits for may wait in the same way: a handler that
+/// blocks, within an archiver that blocks.
+///
+/// A future that needs a runtime, for its timers or its sockets, panics here or waits for ever; those of this crate need
+/// none.
+pub fn wait<F: Future>(future: F) -> F::Output {
     struct Unpark {
         thread: Thread,
         /// Without it, a wait within this one would take the wake-ups of both.
@@ -79,7 +83,7 @@ pub(crate) fn wait_for<F: Future>(future: F) -> F::Output {
 
 /// What a stream gives, one after the other.
 fn each<S: Stream + Send + Unpin>(mut stream: S) -> impl Iterator<Item = S::Item> + Send {
-    std::iter::from_fn(move || wait_for(stream.next()))
+    std::iter::from_fn(move || wait(stream.next()))
 }
 
 impl crate::Client {
@@ -100,7 +104,7 @@ macro_rules! calls {
                 /// # Errors
                 /// Those of the same call.
                 pub fn $name(&self, $($argument: $type),*) -> Result<$answer, Error> {
-                    wait_for(self.inner.$name($($argument),*))
+                    wait(self.inner.$name($($argument),*))
                 }
             )*
         }
@@ -116,6 +120,7 @@ calls! {
     entity(id: &str) -> ResourceDocument;
     settings() -> SettingsDocument;
     update_settings(settings: SettingsPatch) -> SettingsDocument;
+    patch_settings(patch: &serde_json::Value) -> SettingsDocument;
     test_push() -> AttemptDocument;
     test_alerts() -> AlertTestDocument;
     delivery(id: Sequence) -> DeliveryDocument;
@@ -159,7 +164,7 @@ impl Operations<Client> {
     /// When one fails, none has been carried out. More than 1,000 are refused ([`Error::Invalid`]).
     pub fn send(self) -> Result<Vec<OperationResult>, Error> {
         let Operations { client, operations } = self;
-        wait_for(Operations { client: client.inner, operations }.send())
+        wait(Operations { client: client.inner, operations }.send())
     }
 }
 
@@ -173,7 +178,7 @@ impl Query<Client> {
     /// # Errors
     /// [`Error::is_cursor_expired`] when something after the cursor has expired unread.
     pub fn page(self) -> Result<NotificationPage, Error> {
-        wait_for(self.inner().page())
+        wait(self.inner().page())
     }
 
     /// Page after page until the end of the list. After an error it ends.
@@ -205,7 +210,7 @@ impl Deliveries<Client> {
     /// # Errors
     /// See [`Error`].
     pub fn page(self) -> Result<DeliveryPage, Error> {
-        wait_for(self.inner().page())
+        wait(self.inner().page())
     }
 
     /// Page after page until the end of the list. After an error it ends.
@@ -229,7 +234,7 @@ impl Jobs<Client> {
     /// # Errors
     /// See [`Error`].
     pub fn page(self) -> Result<JobPage, Error> {
-        wait_for(self.inner().page())
+        wait(self.inner().page())
     }
 
     /// Page after page until the end of the list. After an error it ends.

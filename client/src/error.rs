@@ -49,7 +49,7 @@ pub enum Error {
     #[error("the inbox can't be used: {0}")]
     Inbox(String),
     /// The disk is full, so that the inbox can't be written. What was to be written is not; make room and go on.
-    #[error("the disk of the inbox is full")]
+    #[error("the disk of the inbox is full: make room, and it goes on by itself")]
     DiskFull,
     /// The file is none that an inbox can be kept in.
     #[error("{} is no inbox: {reason}; choose another file, one that doesn't exist yet becomes an inbox", .path.display())]
@@ -75,7 +75,10 @@ pub enum Error {
     },
     /// The inbox belongs to one tenant, and this came from another one. Nothing of it is kept. Each tenant needs an
     /// inbox of its own.
-    #[error("the inbox belongs to the tenant {inbox}, and this came from {given}")]
+    #[error(
+        "the inbox belongs to the tenant {inbox}, and this came from {given}: give each tenant an inbox of its own, \
+         or use the key of this one"
+    )]
     #[non_exhaustive]
     OtherTenant {
         /// The tenant that the inbox belongs to.
@@ -84,11 +87,42 @@ pub enum Error {
         given: String,
     },
     /// The inbox is already being handled, by this process or by another one.
-    #[error("the inbox is being handled by another process; only one at a time can do that")]
-    InboxBusy,
+    #[error(
+        "the inbox {} is already being handled; only one archiver at a time can do that: end the other one first",
+        .path.display()
+    )]
+    #[non_exhaustive]
+    InboxBusy {
+        /// The file.
+        path: PathBuf,
+    },
     /// The lock file beside the inbox could not be used.
-    #[error("the lock file of the inbox can't be used")]
-    Lock(#[source] std::io::Error),
+    #[error("the lock file {} can't be used: it must be writable, and on a disk that knows locks", .path.display())]
+    #[non_exhaustive]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// What the system says of it.
+        source: std::io::Error,
+    },
+    /// The server's notifications are not those that the inbox holds under the same ids: it was restored from a backup,
+    /// or set up anew. Nothing of it is kept. The inbox has what the server has lost, and the server will give the same
+    /// ids to others: keep this file, and begin with a new one.
+    #[error(
+        "the server has other notifications than the inbox, the one with the id {id} or those before it: was it \
+         restored from a backup, or set up anew? Keep this inbox, it has what the server has lost, and begin a new one"
+    )]
+    #[non_exhaustive]
+    OtherHistory {
+        /// The id of a notification that the inbox holds and the server does not have, or has as another one.
+        id: Sequence,
+    },
+    /// The transaction with what a handler wanted to write failed because of something else. Nothing of it is written,
+    /// and it is no fault of the handler: it has to be called once more.
+    #[error(
+        "what was to be written with the inbox was undone by the failure of something else: handle it once more"
+    )]
+    EffectsLost,
     /// What a handler wanted to write together with the inbox failed. Nothing of it is written.
     #[error("what was to be written with the inbox failed: {0}")]
     Effect(BoxError),

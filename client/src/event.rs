@@ -69,7 +69,8 @@ impl Event {
         if !is(&entity, "entity") || !is(&created_by, "user") {
             return invalid("`entity` is a relationship to an `entity`, `createdBy` to a `user`");
         }
-        let resource = |related: Option<EventRelationship>| related.map(|related| Resource::new(related.data.id));
+        let resource =
+            |related: Option<EventRelationship>| related.map(|related| Resource::new(related.data.id));
         Ok(Event { attributes, entity: resource(entity), created_by: resource(created_by), included })
     }
 

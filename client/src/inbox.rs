@@ -17,14 +17,15 @@
 //! ```
 //!
 //! Tables of your own are welcome in the same file, so that they change together with the inbox, see
-//! [`Tx::commit_with`](crate::archiver::Tx::commit_with). Those whose names begin with `inbox_` are the inbox's: read
-//! them if you like, but don't write them. Any number of processes may have the file open; keep it on a local disk, as
-//! SQLite wants.
+//! [`Tx::commit_with`](crate::archiver::Tx::commit_with); and the inbox can be kept in the database that you have. Those
+//! whose names begin with `inbox_` are the inbox's: read them if you like, but don't write them. Any number of processes
+//! may have the file open; keep it on a local disk, as SQLite wants.
 //!
 //! What was stored is on disk before a call returns, and stays there when the process is killed or the power fails.
 //! Documents stay when they are handled; nothing is ever deleted.
 
 mod file;
+mod look;
 mod sql;
 mod store;
 mod thread;
@@ -32,10 +33,12 @@ mod thread;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
 
@@ -44,7 +47,10 @@ pub use ::diesel;
 
 pub use crate::error::BoxError;
 use crate::{Error, Sequence};
-use thread::{Reader, Writer};
+use thread::{Reader, Weight, Writer};
+
+/// How often it is looked whether the clock has gone back, in microseconds.
+const CLOCK_CHECK: i64 = 60_000_000;
 
 /// An inbox. Clone it freely: clones are the same. From [`Inbox::open`].
 #[derive(Clone)]
@@ -58,6 +64,10 @@ struct Inner {
     writer: Writer,
     /// Does all that only reads, so that a long search never holds up a push.
     reader: Reader,
+    /// Those whose effects were lost with those of others, perhaps by their own fault.
+    suspects: Mutex<HashSet<Sequence>>,
+    /// When it was last looked whether the clock has gone back, in microseconds.
+    clock_checked: AtomicI64,
 }
 
 impl fmt::Debug for Inbox {
@@ -85,7 +95,7 @@ pub(crate) struct Incoming {
 pub(crate) struct Received {
     /// It was not in the inbox before.
     pub(crate) is_new: bool,
-    /// There are notifications before it of which the inbox knows nothing, not even by catching up.
+    /// Of the one right before it the inbox knows nothing, not even by catching up.
     pub(crate) shows_hole: bool,
 }
 
@@ -179,14 +189,18 @@ pub struct Counts {
 impl Inbox {
     /// Opens the inbox in this file, and makes a new one if there is no such file.
     ///
+    /// A database of SQLite that has no inbox yet gets one: a few tables whose names begin with `inbox_`. Its own tables
+    /// stay as they are; its journal becomes a write-ahead log (`PRAGMA journal_mode = WAL`).
+    ///
     /// # Errors
-    /// [`Error::NotAnInbox`] for a file of something else, [`Error::NewerInbox`] for one of a newer version of this crate,
+    /// [`Error::NotAnInbox`] for a file that is no database, or has such tables of something else, [`Error::NewerInbox`] for one of a newer version of this crate,
     /// [`Error::Inbox`] and [`Error::DiskFull`] when it can't be used.
     pub fn open(path: impl AsRef<Path>) -> Result<Inbox, Error> {
         let file::Opened { path, writer, reader } = file::open(path.as_ref())?;
         let writer = Writer::start(writer, path.clone())?;
-        let reader = Reader::start(reader)?;
-        let inner = Inner { path, writer, reader };
+        let reader = Reader::start(reader, path.clone())?;
+        let (suspects, clock_checked) = (Mutex::default(), AtomicI64::new(i64::MIN));
+        let inner = Inner { path, writer, reader, suspects, clock_checked };
         Ok(Inbox { inner: Arc::new(inner) })
     }
 
@@ -195,13 +209,14 @@ impl Inbox {
         &self.inner.path
     }
 
-    /// Stores a push, durably.
+    /// Stores a push, durably. [`Error::OtherHistory`] if another notification has the same id.
     pub(crate) async fn receive(
         &self,
         tenant: Option<String>,
         incoming: Incoming,
     ) -> Result<Received, Error> {
-        self.inner.writer.run(move |conn| store::receive(conn, tenant.as_deref(), &incoming)).await
+        let weight = Weight::Bytes(incoming.document.len());
+        self.inner.writer.run_as(weight, move |conn| store::receive(conn, tenant.as_deref(), &incoming)).await
     }
 
     /// Notes that a push came of which nothing is to be stored.
@@ -210,30 +225,71 @@ impl Inbox {
     }
 
     /// Stores a page of the server's list together with the cursor after it, and says how many were new. The cursor never
-    /// goes back here: another process may have gone further.
+    /// goes back here: another process may have gone further. [`Error::OtherHistory`] if another notification has the id of
+    /// one of them.
     pub(crate) async fn store_page(
         &self,
         tenant: Option<String>,
         items: Vec<Incoming>,
         cursor: Sequence,
     ) -> Result<usize, Error> {
-        self.inner.writer.run(move |conn| store::page(conn, tenant.as_deref(), &items, cursor)).await
+        let weight = Weight::Bytes(items.iter().map(|item| item.document.len()).sum());
+        let store = move |conn: &mut _| store::page(conn, tenant.as_deref(), &items, cursor);
+        self.inner.writer.run_as(weight, store).await
     }
 
-    /// Takes notifications that are due, the oldest first, but none of those in `busy`. The attempts are counted on disk
-    /// before this returns.
+    /// Takes notifications that are due, first those that have been for the longest time, but none of those in `busy`. The
+    /// attempts are counted on disk before this returns.
     pub(crate) async fn claim(&self, limit: usize, busy: Vec<i64>) -> Result<Vec<Claimed>, Error> {
         let busy = sql::list(busy);
-        self.inner.writer.run(move |conn| store::claim(conn, limit, &busy, Utc::now())).await
+        let checks_clock = self.checks_clock(Utc::now());
+        let claim = move |conn: &mut _| {
+            let now = Utc::now();
+            if checks_clock {
+                store::follow_clock_back(conn, now)?;
+            }
+            store::claim(conn, limit, &busy, now)
+        };
+        self.inner.writer.run(claim).await
+    }
+
+    /// Whether it is time to look for what was put off by a clock that was wrong: at first, when the clock is found to
+    /// have gone back, and once in a while, since not all is seen from here.
+    fn checks_clock(&self, now: DateTime<Utc>) -> bool {
+        let now = now.timestamp_micros();
+        let last = self.inner.clock_checked.load(Ordering::Relaxed);
+        let checks = now < last || now >= last.saturating_add(CLOCK_CHECK);
+        if checks {
+            self.inner.clock_checked.store(now, Ordering::Relaxed);
+        }
+        checks
     }
 
     /// Records how an attempt ended, and the effects with it, all or nothing. Of a notification that is not waiting,
     /// nothing is recorded, and the effects are not written.
     ///
-    /// After an error the effects are gone: [`End::Handled`] may only be recorded after another attempt.
+    /// After an error the effects are gone: [`End::Handled`] may only be recorded after another attempt. If it was
+    /// [`Error::EffectsLost`], then by no fault of theirs: what is written with this id next is written alone.
     pub(crate) async fn finish(&self, id: Sequence, end: End, effects: Vec<Effect>) -> Result<(), Error> {
+        let is_suspect = !effects.is_empty() && self.suspects(|suspects| suspects.remove(&id));
+        let weight = if is_suspect { Weight::Alone } else { Weight::Bytes(0) };
         let mut effects: Vec<_> = effects.into_iter().map(Some).collect();
-        self.inner.writer.run(move |conn| store::finish(conn, id, &end, &mut effects)).await
+        let finish = move |conn: &mut _| store::finish(conn, id, &end, &mut effects);
+        let finished = self.inner.writer.run_as(weight, finish).await;
+        if matches!(finished, Err(Error::EffectsLost)) {
+            self.suspects(|suspects| suspects.insert(id));
+        }
+        finished
+    }
+
+    fn suspects<T>(&self, change: impl FnOnce(&mut HashSet<Sequence>) -> T) -> T {
+        change(&mut self.inner.suspects.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Gives back what was claimed and not begun: these attempts don't count.
+    pub(crate) async fn release(&self, ids: Vec<Sequence>) -> Result<(), Error> {
+        let ids = sql::list(ids);
+        self.inner.writer.run(move |conn| store::release(conn, &ids)).await
     }
 
     /// Notifications after this one that were handled and have to be dismissed at the server, by id.
@@ -252,7 +308,7 @@ impl Inbox {
     /// # Errors
     /// [`Error::Inbox`], as of all that follow.
     pub async fn cursor(&self) -> Result<Sequence, Error> {
-        self.inner.reader.run(store::cursor).await
+        self.inner.reader.run(look::cursor).await
     }
 
     /// How many notifications there are, and since when.
@@ -260,7 +316,7 @@ impl Inbox {
     /// # Errors
     /// [`Error::Inbox`].
     pub async fn counts(&self) -> Result<Counts, Error> {
-        self.inner.reader.run(store::counts).await
+        self.inner.reader.run(look::counts).await
     }
 
     /// The notification with this id.
@@ -268,7 +324,7 @@ impl Inbox {
     /// # Errors
     /// [`Error::Inbox`].
     pub async fn get(&self, id: Sequence) -> Result<Option<Kept>, Error> {
-        self.inner.reader.run(move |conn| store::get(conn, id)).await
+        self.inner.reader.run(move |conn| look::get(conn, id)).await
     }
 
     /// Notifications that were given up, by id, at most `limit` of those after this one.
@@ -276,7 +332,7 @@ impl Inbox {
     /// # Errors
     /// [`Error::Inbox`].
     pub async fn dead(&self, after: Sequence, limit: usize) -> Result<Vec<Kept>, Error> {
-        self.inner.reader.run(move |conn| store::dead(conn, after, limit)).await
+        self.inner.reader.run(move |conn| look::dead(conn, after, limit)).await
     }
 
     /// Has notifications that were given up handled again, their attempts counted anew. Says how many were.
@@ -312,6 +368,6 @@ impl Inbox {
     /// # Errors
     /// [`Error::Inbox`].
     pub async fn held(&self) -> Result<Vec<RangeInclusive<i64>>, Error> {
-        self.inner.reader.run(store::held).await
+        self.inner.reader.run(look::held).await
     }
 }

@@ -50,6 +50,7 @@
 
 #[cfg(feature = "inbox")]
 pub mod archiver;
+mod backoff;
 pub mod blocking;
 mod client;
 mod deliveries;
@@ -73,7 +74,7 @@ mod tests;
 pub use archiver::Archiver;
 pub use client::{Client, ClientBuilder};
 pub use deliveries::{Deliveries, DeliveryColumn};
-pub use error::Error;
+pub use error::{BoxError, Error};
 pub use event::{Event, Posted, Resource};
 #[cfg(feature = "inbox")]
 pub use inbox::Inbox;

@@ -15,7 +15,11 @@ use crate::{Client, Error, NotificationDocument, NotificationPage, PushState};
 pub(crate) const IS_DISMISSED: &str = "filter[isDismissed]";
 /// How long the server holds an answer back for [`Query::follow`], unless told otherwise.
 const FOLLOW_WAIT: Duration = Duration::from_secs(30);
+/// An answer that comes sooner is one of a server that did not wait, however short the wait was to be.
+const SHORTEST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// No longer than this is waited because a server said `Retry-After`: it may have meant something else.
+pub(crate) const LONGEST_ASKED: Duration = Duration::from_secs(3_600);
 
 /// A question for notifications. From [`Client::notifications`], or from
 /// [`blocking::Client::notifications`](crate::blocking::Client::notifications).
@@ -147,12 +151,18 @@ impl Query {
     /// # Errors
     /// [`Error::is_cursor_expired`] when something after the cursor has expired unread.
     pub async fn page(self) -> Result<NotificationPage, Error> {
-        Ok(self.page_of_tenant().await?.0)
+        Ok(self.client.list(&self.parameters.encode()?, self.wait, Duration::ZERO).await?.0)
     }
 
-    /// One page, and the id of the tenant whose it is, if the server tells.
-    pub(crate) async fn page_of_tenant(self) -> Result<(NotificationPage, Option<String>), Error> {
-        self.client.list(&self.parameters.encode()?, self.wait, Duration::ZERO).await
+    /// One page, and the id of the tenant whose it is, if the server tells. What the server's store knows of each
+    /// notification is left out, unread: whatever a newer server may say there is no reason to stop.
+    #[cfg(feature = "inbox")]
+    pub(crate) async fn record_of_tenant(self) -> Result<(NotificationPage, Option<String>), Error> {
+        let query = self.parameters.encode()?;
+        let page = self.client.list::<Record>(&query, self.wait, Duration::ZERO);
+        let (Record { links, data, included, meta }, tenant) = page.await?;
+        let data = data.into_iter().map(Entry::into_notification).collect();
+        Ok((NotificationPage { links, data, included, meta }, tenant))
     }
 
     /// Page after page until the end of the list. After an error it ends.
@@ -208,7 +218,7 @@ impl Query {
                     Err(error) => return Some((Err(error), None)),
                 };
                 let asked = Instant::now();
-                match query.client.list(&step.query, query.wait, step.delay).await {
+                match query.client.list::<NotificationPage>(&step.query, query.wait, step.delay).await {
                     Ok((page, _)) => {
                         let took = asked.elapsed().saturating_sub(step.delay);
                         let at_end = || step.wait(&page, query.wait?, took);
@@ -254,7 +264,7 @@ impl Step {
         let mut parameters: Vec<_> = kept.collect();
         parameters.push((AFTER.into(), after.into()));
         // Whoever answers "nothing" at once, and does not wait, must not be asked without a pause.
-        let hasty = page.data.is_empty() && took < wait / 2;
+        let hasty = page.data.is_empty() && took < (wait / 2).max(SHORTEST_WAIT);
         let delay = if hasty { Duration::from_secs(1) } else { Duration::ZERO };
         Some(Step { query: paging::encode(&parameters), delay, failures: 0 })
     }
@@ -266,7 +276,40 @@ impl Step {
             Error::Api { retry_after, .. } => retry_after.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        Step { query: self.query.clone(), delay: pause.max(asked), failures: self.failures + 1 }
+        let delay = pause.max(asked.min(LONGEST_ASKED));
+        Step { query: self.query.clone(), delay, failures: self.failures.saturating_add(1) }
+    }
+}
+
+/// A page as it is recorded: a [`NotificationPage`] without what the server's store knows.
+#[cfg(feature = "inbox")]
+#[derive(serde::Deserialize)]
+struct Record {
+    links: tidings_api::jsonapi::PageLinks,
+    data: Vec<Entry>,
+    #[serde(default)]
+    included: Vec<RawResource>,
+    #[serde(default)]
+    meta: Option<tidings_api::notification::PageMeta>,
+}
+
+/// A notification without its `meta`.
+#[cfg(feature = "inbox")]
+#[derive(serde::Deserialize)]
+struct Entry {
+    r#type: String,
+    id: crate::Sequence,
+    links: tidings_api::jsonapi::SelfLink,
+    attributes: tidings_api::notification::NotificationAttributes,
+    #[serde(default)]
+    relationships: tidings_api::notification::NotificationRelationships,
+}
+
+#[cfg(feature = "inbox")]
+impl Entry {
+    fn into_notification(self) -> crate::Notification {
+        let Entry { r#type, id, links, attributes, relationships } = self;
+        crate::Notification { r#type, id, links, attributes, relationships, meta: None }
     }
 }
 
@@ -280,4 +323,20 @@ pub(crate) fn documents(page: NotificationPage) -> Vec<NotificationDocument> {
         NotificationDocument { links: data.links.clone(), included: included.cloned().collect(), data }
     };
     page.data.into_iter().map(document).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_asks_for_years_is_asked_again_within_the_hour() {
+        let step = Step { query: String::new(), delay: Duration::ZERO, failures: u32::MAX };
+        let delay = |asked| {
+            let error = Error::Api { status: 503, errors: Vec::new(), retry_after: Some(asked) };
+            step.again(&error).delay
+        };
+        assert_eq!(delay(Duration::from_secs(40)), Duration::from_secs(40));
+        assert_eq!(delay(Duration::from_secs(100_000_000)), Duration::from_secs(3_600));
+    }
 }

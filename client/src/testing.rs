@@ -25,7 +25,7 @@ mod answers;
 mod server;
 mod store;
 
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP};
 use tidings_api::TENANT_HEADER;
 use tidings_api::jsonapi::SelfLink;
@@ -94,8 +94,11 @@ pub fn signed_push(secret: &str, document: &NotificationDocument) -> SignedPush 
     SignedPush { headers: headers.map(|(name, value)| (name.to_owned(), value)).into(), body }
 }
 
-/// A notification with this id and type, that happened now and is not dismissed. Its other members are public, to be
-/// set as the test needs them.
+/// In seconds of Unix time.
+const START_OF_2026: i64 = 1_767_225_600;
+
+/// A notification with this id and type that is not dismissed, the same one in each call: it happened at the start of
+/// 2026, and as many seconds later as its id says. Its other members are public, to be set as the test needs them.
 ///
 /// # Panics
 /// When the id is negative, or the type is no type.
@@ -104,7 +107,7 @@ pub fn document(id: i64, event_type: &str) -> NotificationDocument {
     let links = SelfLink { this: format!("http://127.0.0.1{}/notifications/{id}", tidings_api::BASE_PATH) };
     let attributes = NotificationAttributes {
         id,
-        created_at: Utc::now(),
+        created_at: DateTime::from_timestamp(START_OF_2026 + id.get(), 0).unwrap_or(DateTime::UNIX_EPOCH),
         r#type: event_type.parse().expect("a type is 1 to 100 of A-Z a-z 0-9 _ . -"),
         is_dismissed: false,
         is_read: false,

@@ -11,7 +11,7 @@ mod testing;
 mod transport;
 mod webhook;
 
-use crate::blocking::wait_for;
+use crate::blocking::wait as wait_for;
 
 /// A notification as the server writes it, without its document.
 fn notification(id: u64) -> String {

@@ -26,11 +26,11 @@ use futures_util::future::{Either, select};
 use tidings_api::TENANT_HEADER;
 
 use crate::Error;
+use crate::backoff::Backoff;
 
 /// No longer than this is waited because a server said `Retry-After`; beyond, the caller decides.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60);
-const FIRST_BACKOFF: Duration = Duration::from_millis(200);
-const LONGEST_BACKOFF: Duration = Duration::from_secs(10);
+const BACKOFF: Backoff = Backoff { first: Duration::from_millis(200), longest: Duration::from_secs(10) };
 
 /// A request.
 pub(crate) struct Request {
@@ -242,10 +242,7 @@ fn delay_before_retry(
         Err(Failure { passing: true, unsent, .. }) if repeatable || *unsent => Duration::ZERO,
         _ => return None,
     };
-    let backoff = LONGEST_BACKOFF.min(FIRST_BACKOFF.saturating_mul(1 << failures.min(16)));
-    // Between half of it and all, so that clients who failed together don't return together.
-    let chance = uuid::Uuid::new_v4().as_fields().0;
-    let backoff = backoff.mul_f64(0.5 + 0.5 * f64::from(chance) / f64::from(u32::MAX));
+    let backoff = BACKOFF.after(failures.saturating_add(1));
     (asked <= LONGEST_RETRY_AFTER).then_some(backoff.max(asked))
 }
 

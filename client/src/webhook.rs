@@ -78,16 +78,7 @@ impl Verifier {
         body: &[u8],
         now: DateTime<Utc>,
     ) -> Result<(String, DateTime<Utc>), Error> {
-        let id = header(HEADER_WEBHOOK_ID).ok_or(Error::Signature("webhook-id is missing"))?;
-        let time =
-            header(HEADER_WEBHOOK_TIMESTAMP).ok_or(Error::Signature("webhook-timestamp is missing"))?;
-        let given =
-            header(HEADER_WEBHOOK_SIGNATURE).ok_or(Error::Signature("webhook-signature is missing"))?;
-        let sent_at = time.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
-        let sent_at = sent_at.ok_or(Error::Signature("webhook-timestamp is not a time"))?;
-        if (now - sent_at).num_seconds().abs() > TOLERANCE {
-            return Err(Error::Signature("webhook-timestamp is too far from now"));
-        }
+        let (id, sent_at, given) = stamp(&header, now)?;
         for secret in &self.secrets {
             let expected = secret
                 .sign(id, sent_at.timestamp(), body)
@@ -98,6 +89,23 @@ impl Verifier {
         }
         Err(Error::Signature("no signature fits"))
     }
+}
+
+/// What the signature is made with besides the body, and the signatures. That much can be told before the body is there:
+/// whether there are any, and whether the time is right.
+pub(crate) fn stamp<'h>(
+    header: impl Fn(&str) -> Option<&'h str>,
+    now: DateTime<Utc>,
+) -> Result<(&'h str, DateTime<Utc>, &'h str), Error> {
+    let id = header(HEADER_WEBHOOK_ID).ok_or(Error::Signature("webhook-id is missing"))?;
+    let time = header(HEADER_WEBHOOK_TIMESTAMP).ok_or(Error::Signature("webhook-timestamp is missing"))?;
+    let given = header(HEADER_WEBHOOK_SIGNATURE).ok_or(Error::Signature("webhook-signature is missing"))?;
+    let sent_at = time.parse().ok().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
+    let sent_at = sent_at.ok_or(Error::Signature("webhook-timestamp is not a time"))?;
+    if (now - sent_at).num_seconds().abs() > TOLERANCE {
+        return Err(Error::Signature("webhook-timestamp is too far from now"));
+    }
+    Ok((id, sent_at, given))
 }
 
 pub(crate) fn parse_secret(secret: &str) -> Result<Webhook, Error> {

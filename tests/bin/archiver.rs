@@ -78,9 +78,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(archiver.run(pending::<()>()).await?)
 }
 
-/// Has the effect, unless it is to fail, and in which way.
+/// Has the effect, unless it is to fail, and in which way. What is called slow takes its time.
 async fn handle(item: Item, tx: Tx, failure: Option<u64>) -> Result<Outcome, BoxError> {
     let id = item.id().get();
+    if item.event_type() == "slow" {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
     tx.commit_with(move |conn| {
         let insert = sql_query("INSERT INTO effects (id, at) VALUES (?, unixepoch())");
         insert.bind::<BigInt, _>(id).execute(conn)?;

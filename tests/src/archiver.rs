@@ -112,9 +112,14 @@ impl Archiver {
         self.program.as_mut().is_some_and(|program| program.status().is_none())
     }
 
+    /// The process.
+    pub fn pid(&self) -> u32 {
+        self.program.as_ref().expect("the archiver runs").pid()
+    }
+
     /// Takes the limit of its files away.
     pub fn has_room(&self) {
-        let pid = self.program.as_ref().expect("the archiver runs").pid();
+        let pid = self.pid();
         let done = Command::new("prlimit").args(["--pid", &pid.to_string(), "--fsize=unlimited:"]).status();
         assert!(done.expect("prlimit is installed, a part of util-linux").success());
     }

@@ -118,21 +118,17 @@ fn typed(text: &str) -> Vec<Typed> {
 
 /// Whether a shell would ask for more: within quotes, or after a backslash.
 fn is_open(command: &str) -> bool {
-    let mut quote = None;
-    let mut characters = command.chars();
-    while let Some(character) = characters.next() {
+    let (mut quote, mut is_escaped) = (None, false);
+    for character in command.chars() {
         match (quote, character) {
-            (None | Some('"'), '\\') => {
-                if characters.next().is_none() {
-                    return true;
-                }
-            }
+            _ if is_escaped => is_escaped = false,
+            (None | Some('"'), '\\') => is_escaped = true,
             (None, '\'' | '"') => quote = Some(character),
             (Some(open), close) if open == close => quote = None,
             _ => {}
         }
     }
-    quote.is_some()
+    is_escaped || quote.is_some()
 }
 
 /// Whether a program goes on until it is told to end.
@@ -232,6 +228,7 @@ impl Reader {
             assert!(status.success(), "{place}: {command}: {status}\n{stdout}{stderr}");
             // curl succeeds whatever is answered.
             assert!(!stdout.contains(r#""errors":["#), "{place}: {command}: {stdout}");
+            self.running.pop();
             return;
         }
         let begun = Instant::now();

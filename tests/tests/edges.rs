@@ -7,10 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidings_client::testing::signed_push;
 use tidings_tests::chain::Chain;
 use tidings_tests::proxy::{Piece, Verdict, Way};
 use tidings_tests::wait::SOON;
-use tidings_tests::{Proxy, on_both, until};
+use tidings_tests::{Api, Proxy, event, on_both, until};
 
 const OPERATIONS: &str = "POST /api/rest/v1.0/operations";
 /// Nothing is caught up on but at the start.
@@ -146,6 +147,35 @@ on_both! {
         chain.calls.pass();
         chain.archiver.restart();
         chain.settle(&[1].into());
+    }
+
+    fn what_is_still_being_handled_is_not_dismissed_with_the_rest(db) {
+        let mut chain = Chain::start(&db, false, NEVER, 0);
+        chain.tenant.producer.post_event(&event("slow"));
+        chain.post(1);
+        until("one to be dismissed", SOON, || (chain.tenant.consumer.ids("") != [2, 1]).then_some(()));
+        assert_eq!(chain.tenant.consumer.ids(""), [1], "it is dismissed before it is handled");
+        assert_eq!(chain.archiver.effects(), [(2, 1)].into());
+        chain.settle(&[1, 2].into());
+    }
+
+    fn a_push_does_not_hide_what_came_before_it(db) {
+        let mut chain = Chain::start(&db, false, 1, 0);
+        chain.pushes.down();
+        chain.calls.down();
+        chain.post(6);
+        // Of all pushes, only the last one arrives.
+        let document = serde_json::from_str(&chain.tenant.consumer.get("notifications/6").text).unwrap();
+        let push = signed_push(&chain.tenant.signing_secret, &document);
+        let headers: Vec<_> = push.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        let archiver = Api::new(&format!("http://127.0.0.1:{}", chain.archiver.port()), None);
+        assert_eq!(archiver.send("POST", "/hook", &headers, Some(&push.body)).status, 200);
+        until("the effect", SOON, || (chain.archiver.effects() == [(6, 1)].into()).then_some(()));
+        assert_eq!(chain.archiver.count("SELECT cursor FROM inbox_state"), 0);
+        chain.calls.up();
+        let bound = Duration::from_secs(60);
+        until("what came before it", bound, || (chain.archiver.effects().len() == 6).then_some(()));
+        chain.settle(&(1..=6).collect());
     }
 
     fn the_archiver_dies_between_a_page_and_its_place_in_the_inbox(db) {

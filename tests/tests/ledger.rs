@@ -11,19 +11,20 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
 use tidings_tests::api::id_of;
 use tidings_tests::archiver::Archiver;
 use tidings_tests::chain::Chain;
+use tidings_tests::proxy::{Verdict, Way};
 use tidings_tests::random::Random;
 use tidings_tests::{Api, Database, Proxy, Server, Tenant, on_both, until};
 
-const SERVER_KILLS: u64 = 70;
-const ARCHIVER_KILLS: u64 = 180;
+const SERVER_KILLS: u64 = 80;
+const ARCHIVER_KILLS: u64 = 220;
 const POSTERS: usize = 4;
 
 /// How many times as long as usual.
@@ -90,13 +91,19 @@ fn pause(random: &Mutex<Random>, most: u64) {
     std::thread::sleep(Duration::from_millis(time));
 }
 
+/// The time that a process has: mostly short, now and then long enough for all to run well.
+fn life(random: &Mutex<Random>, short: u64, long: u64) {
+    let is_long = random.lock().unwrap().between(0, 5) == 0;
+    pause(random, if is_long { long } else { short });
+}
+
 fn kill_servers(server: &mut Server, ledger: &Ledger, random: &Mutex<Random>) {
     for _ in 0..SERVER_KILLS * rounds() {
         let before = ledger.count();
         until("the server to take events", Duration::from_secs(60), || {
             (ledger.count() > before).then_some(())
         });
-        pause(random, 600);
+        life(random, 250, 3_000);
         server.kill9();
         pause(random, 100);
         server.restart();
@@ -106,7 +113,7 @@ fn kill_servers(server: &mut Server, ledger: &Ledger, random: &Mutex<Random>) {
 fn kill_archivers(archiver: &mut Archiver, random: &Mutex<Random>) {
     for _ in 0..ARCHIVER_KILLS * rounds() {
         // It need not even have started.
-        pause(random, 500);
+        life(random, 150, 1_500);
         assert!(archiver.is_alive(), "the archiver has ended by itself");
         archiver.kill9();
         pause(random, 50);
@@ -115,18 +122,21 @@ fn kill_archivers(archiver: &mut Archiver, random: &Mutex<Random>) {
 }
 
 /// Cuts the ways, makes them slow and good again, and has the server dismiss what it pushes, or not.
-fn disturb(ways: [&Proxy; 2], admin: &Api, random: &Mutex<Random>, stop: &AtomicBool) {
+fn disturb(pushes: &Proxy, calls: &Proxy, admin: &Api, random: &Mutex<Random>, stop: &AtomicBool) {
     let number = |from, to| random.lock().unwrap().between(from, to);
+    let down = |way: &Proxy, most| {
+        way.down();
+        pause(random, most);
+        way.up();
+    };
     while !stop.load(Ordering::SeqCst) {
-        let way = ways[number(0, 2) as usize];
+        let way = if number(0, 2) == 0 { pushes } else { calls };
         match number(0, 8) {
             0 => way.cut(),
-            1 => {
-                way.down();
-                pause(random, 500);
-                way.up();
-            }
-            2 => way.delay(Duration::from_millis(number(1, 50))),
+            1 => down(pushes, 500),
+            // For so long that pushes alone have to carry everything.
+            2 => down(calls, 3_000),
+            6 => way.delay(Duration::from_millis(number(1, 50))),
             3 => way.slow_down(Some(number(2_000, 100_000))),
             4 => {
                 let push = json!({"autoDismiss": number(0, 2) == 0});
@@ -149,6 +159,14 @@ fn kill_cut_and_count(database: &Database) {
     let scratch = tempfile::tempdir_in(tidings_tests::server::beside()).unwrap();
     let (ledger, numbers) = (&Ledger::new(scratch.path()), &AtomicU64::new(0));
     let mut chain = Chain::start(database, false, 1, 15);
+    let taken = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&taken);
+    chain.pushes.watch(move |piece| {
+        if piece.way == Way::Answer && piece.begins("HTTP/1.1 200") {
+            counted.fetch_add(1, Ordering::SeqCst);
+        }
+        Verdict::Pass
+    });
     let Chain { server, tenant, archiver, pushes, calls } = &mut chain;
     let (tenant, pushes, calls) = (&*tenant, &*pushes, &*calls);
     let (enough, killed) = (&AtomicBool::new(false), &AtomicBool::new(false));
@@ -163,7 +181,7 @@ fn kill_cut_and_count(database: &Database) {
         for _ in 0..POSTERS {
             scope.spawn(|| generate(tenant, ledger, numbers, enough));
         }
-        scope.spawn(|| disturb([pushes, calls], &tenant.admin, random, killed));
+        scope.spawn(|| disturb(pushes, calls, &tenant.admin, random, killed));
         let (_enough, _killed) = (End(enough), End(killed));
         let servers = scope.spawn(|| kill_servers(server, ledger, random));
         let archivers = scope.spawn(|| kill_archivers(archiver, random));
@@ -172,12 +190,14 @@ fn kill_cut_and_count(database: &Database) {
     });
     let accepted = ledger.ids();
     chain.settle(&accepted);
-    let count = |source| {
+    let by = |source| {
         chain.archiver.count(&format!("SELECT count(*) FROM inbox_notifications WHERE source = {source}"))
     };
-    let (pushed, pulled) = (count(0), count(1));
-    println!("{} accepted; {pushed} came as pushes, {pulled} by catching up", accepted.len());
-    assert!(pushed > 0 && pulled > 0, "one of the two ways was never taken");
+    let (accepted, taken, pushed, pulled) = (accepted.len(), taken.load(Ordering::SeqCst), by(0), by(1));
+    println!(
+        "{accepted} accepted; {taken} pushes taken; {pushed} came first by a push, {pulled} by catching up"
+    );
+    assert!(pushed > 0 && pulled > 0, "one of the two ways never was the first");
 }
 
 on_both! {

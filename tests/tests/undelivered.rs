@@ -66,6 +66,37 @@ on_both! {
         assert_eq!(receiver.count(), 8, "and nothing was tried again");
     }
 
+    fn what_was_pushed_again_may_wait_as_long_as_what_is_new(db) {
+        let server = Server::start(&db);
+        let tenant = server.tenant("again");
+        let receiver = Receiver::accepting();
+        let push = json!({"url": receiver.url(), "enabled": false});
+        tenant.admin.settings(json!({"push": push, "retention": {"undeliveredDays": 1}})).expect(200);
+        // More than two batches, of which all but every fourth are pushed again.
+        let all = 450_u64;
+        (0..all).for_each(|_| {
+            tenant.producer.post_event(&event("close"));
+        });
+        db.execute("UPDATE notifications SET received_at = received_at - 864000000000;");
+        let ids: Vec<String> = (1..=all).filter(|id| id % 4 != 0).map(|id| id.to_string()).collect();
+        let attributes = json!({"action": "repush", "ids": ids});
+        let job = json!({"data": {"type": "job", "attributes": attributes}});
+        let job = tenant.admin.post("jobs", &job).expect(202);
+        let path = format!("jobs/{}", job["data"]["id"].as_str().unwrap());
+        tidings_tests::until("the job to end", SOON, || {
+            (tenant.admin.get(&path).expect(200)["data"]["attributes"]["state"] == "done").then_some(())
+        });
+        let pushed_again = now();
+
+        sweep(&db, pushed_again);
+        let states = || states(&tenant, 1..=all);
+        let expected: Vec<_> = (1..=all).map(|id| if id % 4 == 0 { "failed" } else { "paused" }).collect();
+        assert_eq!(states(), expected, "ten days old, but pushed again just now");
+        sweep(&db, pushed_again + DAY);
+        assert_eq!(states(), vec!["failed"; 450], "its day is over");
+        assert_eq!(receiver.count(), 0);
+    }
+
     fn what_waits_while_the_push_is_paused_is_given_up_too(db) {
         let server = Server::start(&db);
         let tenant = server.tenant("paused");

@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tidings_api::event_type::EventType;
 
-use super::timing::Backoff;
 use super::{Archiver, Item, Outcome, Tx};
+use crate::backoff::Backoff;
 use crate::inbox::BoxError;
 use crate::webhook::Verifier;
 use crate::{Client, Error, Inbox};
@@ -30,7 +30,8 @@ pub(super) struct Settings {
     pub(super) client: Client,
     pub(super) inbox: Inbox,
     pub(super) verifier: Option<Verifier>,
-    pub(super) header: Option<(String, String)>,
+    /// By name, in lower case: the values of which each push must have one.
+    pub(super) headers: HashMap<String, Vec<String>>,
     pub(super) handlers: HashMap<String, Handler>,
     pub(super) otherwise: Handler,
     pub(super) interval: Duration,
@@ -48,7 +49,7 @@ pub struct ArchiverBuilder<Otherwise = ()> {
     client: Client,
     inbox: Inbox,
     secrets: Vec<String>,
-    header: Option<(String, String)>,
+    headers: Vec<(String, String)>,
     handlers: Vec<(String, Handler)>,
     otherwise: Otherwise,
     interval: Duration,
@@ -86,7 +87,7 @@ impl Archiver {
             client,
             inbox,
             secrets: Vec::new(),
-            header: None,
+            headers: Vec::new(),
             handlers: Vec::new(),
             otherwise: (),
             interval: Duration::from_secs(300),
@@ -116,9 +117,10 @@ impl<Otherwise> ArchiverBuilder<Otherwise> {
     }
 
     /// The header that the tenant's settings have each push carry, and its value: pushes must have it. With a
-    /// [`secret`](ArchiverBuilder::secret) too, both must be right.
+    /// [`secret`](ArchiverBuilder::secret) too, both must be right. With several values for the same name, any of them
+    /// will do, so that the value can be replaced; of several names, each is needed.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.header = Some((name.into(), value.into()));
+        self.headers.push((name.into(), value.into()));
         self
     }
 
@@ -175,14 +177,14 @@ impl ArchiverBuilder<()> {
         F: Fn(Item, Tx) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Outcome, BoxError>> + Send + 'static,
     {
-        let ArchiverBuilder { client, inbox, secrets, header, handlers, otherwise: (), .. } = self;
+        let ArchiverBuilder { client, inbox, secrets, headers, handlers, otherwise: (), .. } = self;
         let ArchiverBuilder { interval, concurrency, max_attempts, backoff, .. } = self;
         let otherwise = Complete(boxed(handler));
         ArchiverBuilder {
             client,
             inbox,
             secrets,
-            header,
+            headers,
             handlers,
             otherwise,
             interval,
@@ -216,8 +218,12 @@ impl ArchiverBuilder<Complete> {
         if self.concurrency == 0 || self.max_attempts == 0 {
             return invalid("nothing can be handled with a concurrency of 0, or in 0 attempts");
         }
-        if self.header.as_ref().is_some_and(|(name, value)| name.is_empty() || value.is_empty()) {
-            return invalid("the header of pushes needs a name and a value");
+        let mut headers: HashMap<_, Vec<_>> = HashMap::new();
+        for (name, value) in self.headers {
+            if name.is_empty() || value.is_empty() {
+                return invalid("the header of pushes needs a name and a value");
+            }
+            headers.entry(name.to_lowercase()).or_default().push(value);
         }
         let verifier = match self.secrets.is_empty() {
             true => None,
@@ -227,7 +233,7 @@ impl ArchiverBuilder<Complete> {
             client: self.client,
             inbox: self.inbox,
             verifier,
-            header: self.header.map(|(name, value)| (name.to_lowercase(), value)),
+            headers,
             handlers,
             otherwise: self.otherwise.0,
             interval: self.interval,

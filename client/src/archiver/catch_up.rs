@@ -6,11 +6,12 @@ use std::time::Duration;
 use futures_timer::Delay;
 use futures_util::future::{join, select};
 
-use super::Archiver;
+use super::builder::Settings;
 use super::health::Part;
-use super::timing::{Backoff, between};
-use crate::inbox::Incoming;
-use crate::query::documents;
+use super::{Archiver, OUTAGE};
+use crate::backoff::between;
+use crate::inbox::{Incoming, Kept};
+use crate::query::{LONGEST_ASKED, documents};
 use crate::{Error, NotificationDocument, Sequence};
 
 const PAGE: u16 = 1_000;
@@ -37,40 +38,40 @@ impl Archiver {
         loop {
             // A sign from before is answered by what follows.
             inner.hole.clear();
-            match self.catch_up().await {
-                Ok(_) => {
+            match self.catch_up(&mut 0).await {
+                Ok(()) => {
                     failures = 0;
                     inner.status.works(Part::CatchUp);
                     let pause = Delay::new(interval.mul_f64(between(0.9, 1.0)));
                     select(pause, pin!(hole(self))).await;
                 }
-                Err(error @ Error::OtherTenant { .. }) => return error,
+                Err(error @ (Error::OtherTenant { .. } | Error::OtherHistory { .. })) => return error,
                 Err(error) => {
                     failures += 1;
                     inner.status.fails(Part::CatchUp, &error);
-                    let asked = match &error {
-                        Error::Api { retry_after, .. } => retry_after.unwrap_or_default(),
-                        _ => Duration::ZERO,
-                    };
-                    Delay::new(Backoff::OUTAGE.after(failures).min(interval).max(asked)).await;
+                    let pause = OUTAGE.after(failures).min(interval);
+                    Delay::new(pause).await;
+                    // It may be back sooner than it said: a push shows that it is.
+                    let more = asked(&error, interval).saturating_sub(pause);
+                    if !more.is_zero() {
+                        select(Delay::new(more), pin!(hole(self))).await;
+                    }
                 }
             }
         }
     }
 
-    /// Reads from the cursor to the end of the list. Returns how many were new.
-    pub(super) async fn catch_up(&self) -> Result<u64, Error> {
+    /// Reads from the cursor to the end of the list, and counts how many were new.
+    pub(super) async fn catch_up(&self, new: &mut u64) -> Result<(), Error> {
         let inner = &*self.inner;
         let mut size = PAGE;
-        let mut page = self.page(inner.settings.inbox.cursor().await?, &mut size).await?;
+        let cursor = inner.settings.inbox.cursor().await?;
+        self.check_history(cursor).await?;
+        let mut page = self.page(cursor, &mut size).await?;
         if !page.is_last {
             // Much is to come: so that one can tell how much.
-            let newest = inner.settings.client.notifications().any_dismissed().newest_first().page_size(1);
-            if let Some(newest) = newest.page().await?.data.first() {
-                inner.status.newest_is(newest.id);
-            }
+            inner.status.newest_is(inner.settings.client.newest().await?);
         }
-        let mut new = 0;
         loop {
             let Page { tenant, items, cursor, is_last } = page;
             let store = async {
@@ -80,15 +81,44 @@ impl Archiver {
                 Ok::<_, Error>(new as u64)
             };
             if is_last {
-                new += store.await?;
+                *new += store.await?;
                 inner.status.newest_is(cursor);
-                return Ok(new);
+                return Ok(());
             }
             // The next one comes while this one is written.
             let (stored, next) = join(store, self.page(cursor, &mut size)).await;
-            new += stored?;
+            *new += stored?;
             page = next?;
         }
+    }
+
+    /// Makes sure that the server is where the inbox knows it: that it still has, under the cursor, what the inbox has.
+    /// A server that was restored from a backup numbers new notifications like those that it has lost; what comes after
+    /// the cursor would then not be all that is new.
+    pub(super) async fn check_history(&self, cursor: Sequence) -> Result<(), Error> {
+        let Ok(before) = Sequence::new(cursor.get() - 1) else { return Ok(()) };
+        let Settings { client, inbox, .. } = &self.inner.settings;
+        let query = client.notifications().any_dismissed().oldest_first().page_size(1).after(before);
+        let (page, tenant) = match query.record_of_tenant().await {
+            // The server has been there.
+            Err(error) if error.is_cursor_expired() => return Ok(()),
+            answer => answer?,
+        };
+        let is_other = match documents(page).pop() {
+            Some(given) if given.data.id == cursor => {
+                inbox.get(cursor).await?.is_some_and(|held| is_other(&held, &given))
+            }
+            // This one has expired.
+            Some(_) => false,
+            // It has lost its newest, or expired all: what is kept are always the newest.
+            None => client.newest().await? != Sequence::START,
+        };
+        if !is_other {
+            return Ok(());
+        }
+        // If it is another tenant's, that is the better reason.
+        inbox.store_page(tenant, Vec::new(), Sequence::START).await?;
+        Err(Error::OtherHistory { id: cursor })
     }
 
     /// The page after a cursor, smaller if its size takes too long. After a cursor that has expired: the first page of
@@ -97,7 +127,7 @@ impl Archiver {
         let mut from = after;
         let (page, tenant) = loop {
             let query = self.inner.settings.client.notifications().any_dismissed().oldest_first();
-            match query.page_size(*size).after(from).page_of_tenant().await {
+            match query.page_size(*size).after(from).record_of_tenant().await {
                 Ok(answer) => break answer,
                 Err(error) if error.is_cursor_expired() && from != Sequence::START => from = Sequence::START,
                 // The way may be too slow for so many at once.
@@ -115,6 +145,22 @@ impl Archiver {
     }
 }
 
+/// Whether these are two different notifications. A push may have less of the same one than its list.
+fn is_other(held: &Kept, given: &NotificationDocument) -> bool {
+    let attributes = &given.data.attributes;
+    let held_at = serde_json::from_str::<NotificationDocument>(&held.document);
+    held.event_type != attributes.r#type.as_str()
+        || held_at.is_ok_and(|held| held.data.attributes.created_at != attributes.created_at)
+}
+
+/// How long the server has asked to be left alone, within reason.
+fn asked(error: &Error, interval: Duration) -> Duration {
+    match error {
+        Error::Api { retry_after, .. } => retry_after.unwrap_or_default().min(interval.max(LONGEST_ASKED)),
+        _ => Duration::ZERO,
+    }
+}
+
 /// Waits for the sign of a hole, and then for a moment.
 async fn hole(archiver: &Archiver) {
     archiver.inner.hole.seen().await;
@@ -128,4 +174,22 @@ pub(super) fn incoming(mut document: NotificationDocument) -> Result<Incoming, E
     let attributes = document.data.attributes;
     let (event_type, dismissed) = (attributes.r#type.as_str().to_owned(), attributes.is_dismissed);
     Ok(Incoming { id: document.data.id, event_type, document: text, dismissed })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_can_ask_for_years_of_peace() {
+        let of = |seconds| {
+            let retry_after = Some(Duration::from_secs(seconds));
+            Error::Api { status: 503, errors: Vec::new(), retry_after }
+        };
+        let (minute, day) = (Duration::from_secs(60), Duration::from_secs(86_400));
+        assert_eq!(asked(&of(600), minute), Duration::from_secs(600));
+        assert_eq!(asked(&of(100_000_000), minute), Duration::from_secs(3_600));
+        assert_eq!(asked(&of(100_000_000), day), day);
+        assert_eq!(asked(&Error::Timeout(day), minute), Duration::ZERO);
+    }
 }

@@ -1,70 +1,90 @@
 //! Dismissing at the server what was handled, in batches.
 
+use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::pin::pin;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_timer::Delay;
 use futures_util::future::select;
 use tidings_api::operations::MAX_OPERATIONS;
 
-use super::Archiver;
 use super::health::Part;
-use super::timing::Backoff;
+use super::{Archiver, OUTAGE};
 use crate::{Error, ErrorCode, Flags, Sequence};
 
 /// How long to wait for others to be handled, which can be dismissed in the same request.
 const GATHERING: Duration = Duration::from_millis(100);
 /// How often to look without a sign: another process may have stored that something is to be dismissed.
 const LOOK: Duration = Duration::from_secs(10);
+/// How often those are asked for again that the server has refused.
+const REFUSED: Duration = Duration::from_secs(600);
 /// How long the end of an archiver may wait for the last request.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// What has become of notifications that were to be dismissed.
+#[derive(Default)]
+pub(super) struct Round {
+    /// How many were dismissed, or are no longer there.
+    pub(super) dismissed: u64,
+    /// Those that the server has refused, for another reason than that they are gone. They stay as they are, and are
+    /// left out until they are taken from here.
+    refused: BTreeSet<Sequence>,
+    /// Why the last of them was refused.
+    pub(super) refusal: Option<Error>,
+}
 
 impl Archiver {
     pub(super) async fn keep_dismissing(&self) -> Infallible {
         let inner = &*self.inner;
-        let mut failures = 0;
+        let (mut round, mut failures) = (Round::default(), 0);
+        let mut all_asked = Instant::now();
         loop {
-            let refused = match self.dismiss_all().await {
-                Ok((_, refused)) => refused,
-                Err(error) => Some(error),
-            };
-            match refused {
-                None => {
-                    failures = 0;
-                    inner.status.works(Part::Dismiss);
-                    select(Delay::new(LOOK), pin!(inner.handled.seen())).await;
-                    Delay::new(GATHERING).await;
-                }
-                Some(error) => {
+            if all_asked.elapsed() >= REFUSED {
+                all_asked = Instant::now();
+                round = Round::default();
+            }
+            let before = round.dismissed;
+            let ended = self.dismiss_all(&mut round).await;
+            if ended.is_ok() || round.dismissed > before {
+                failures = 0;
+            }
+            match (ended, &round.refusal) {
+                (Ok(()), None) => inner.status.works(Part::Dismiss),
+                (Ok(()), Some(error)) => inner.status.fails(Part::Dismiss, error),
+                (Err(error), _) => {
                     failures += 1;
                     inner.status.fails(Part::Dismiss, &error);
-                    Delay::new(Backoff::OUTAGE.after(failures)).await;
+                    Delay::new(OUTAGE.after(failures)).await;
+                    continue;
                 }
             }
+            select(Delay::new(LOOK), pin!(inner.handled.seen())).await;
+            Delay::new(GATHERING).await;
         }
     }
 
     /// Dismisses all that is to be dismissed, if that works at once.
-    pub(super) async fn dismiss_quickly(&self) {
+    pub(super) async fn dismiss_quickly(&self, round: &mut Round) {
         let dismissing = async {
-            if let Ok((_, Some(error))) | Err(error) = self.dismiss_all().await {
-                self.inner.status.fails(Part::Dismiss, &error);
+            let ended = self.dismiss_all(round).await;
+            if let Some(error) = ended.err().as_ref().or(round.refusal.as_ref()) {
+                self.inner.status.fails(Part::Dismiss, error);
             }
         };
         select(pin!(dismissing), Delay::new(FAREWELL)).await;
     }
 
-    /// Dismisses all that is to be dismissed. Returns how many, and whether the server has refused some, for another
-    /// reason than that they are gone. Those stay as they are; they don't hold up the rest.
-    pub(super) async fn dismiss_all(&self) -> Result<(u64, Option<Error>), Error> {
+    /// Dismisses all that is to be dismissed, but for those that were refused in this round. They don't hold up the
+    /// rest.
+    pub(super) async fn dismiss_all(&self, round: &mut Round) -> Result<(), Error> {
         let inbox = &self.inner.settings.inbox;
-        let (mut count, mut refused) = (0, None);
         let mut after = Sequence::START;
         loop {
-            let ids = inbox.to_dismiss(after, MAX_OPERATIONS).await?;
-            let Some(last) = ids.last() else { return Ok((count, refused)) };
+            let mut ids = inbox.to_dismiss(after, MAX_OPERATIONS).await?;
+            let Some(last) = ids.last() else { return Ok(()) };
             after = *last;
+            ids.retain(|id| !round.refused.contains(id));
             let mut batches = vec![ids];
             while let Some(mut batch) = batches.pop() {
                 match self.send(&batch).await {
@@ -79,12 +99,16 @@ impl Archiver {
                     // It has expired. It won't come again.
                     Err(error) if error.code() == Some(ErrorCode::NotFound) => {}
                     Err(error) => {
-                        refused = Some(error);
+                        round.refused.extend(batch);
+                        round.refusal = Some(error);
                         continue;
                     }
                 }
-                count += batch.len() as u64;
-                inbox.dismissed(batch).await?;
+                let count = batch.len() as u64;
+                if count > 0 {
+                    inbox.dismissed(batch).await?;
+                }
+                round.dismissed += count;
             }
         }
     }

@@ -1,22 +1,25 @@
 //! Handling: taking what is due from the inbox, calling its handler, recording how that ended.
 
+#[cfg(test)]
+mod tests;
+
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_timer::Delay;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FusedFuture};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, StreamExt as _, select_biased};
 
 use super::builder::Handler;
 use super::health::{Part, with_sources};
-use super::timing::Backoff;
-use super::{Archiver, DataError, Item, Outcome, Tx};
+use super::{Archiver, DataError, Item, OUTAGE, Outcome, Tx};
+use crate::backoff::Backoff;
 use crate::inbox::{BoxError, Claimed, Effect, End};
 use crate::{Error, Sequence};
 
@@ -51,9 +54,14 @@ enum Verdict {
 
 /// What has been waited for.
 enum Step {
-    Claimed { asked: usize, claimed: Result<Vec<Claimed>, Error> },
+    Claimed {
+        asked: usize,
+        claimed: Result<Vec<Claimed>, Error>,
+    },
     Ended(Attempt),
-    Recorded(Sequence, Result<Verdict, Error>),
+    /// Without a verdict, the attempt does not count.
+    Recorded(Sequence, Result<Option<Verdict>, Error>),
+    Released(Result<(), Error>),
 }
 
 /// The work under way.
@@ -67,12 +75,17 @@ struct Desk<'a> {
     is_claiming: bool,
     /// Something may be due.
     is_hungry: bool,
+    /// No handler may begin any more.
+    is_ending: bool,
     /// When to look without a sign.
     look: Delay,
     look_at: Instant,
     tally: Tally,
     /// Why nothing is claimed at present.
     trouble: Option<Error>,
+    /// How often in a row there was trouble. What comes of the same trouble until the rest is over counts once.
+    failures: u32,
+    rests_until: Option<Instant>,
 }
 
 impl Archiver {
@@ -81,7 +94,6 @@ impl Archiver {
         let status = &self.inner.status;
         let mut ending = pin!(ending.fuse());
         let mut desk = Desk::new(self);
-        let mut failures = 0;
         let ended = loop {
             desk.claim();
             select_biased! {
@@ -91,19 +103,18 @@ impl Archiver {
                 () = self.inner.arrived.seen().fuse() => desk.is_hungry = true,
                 () = (&mut desk.look).fuse() => desk.looks_again(),
                 step = desk.steps.select_next_some() => {
-                    let is_proof = matches!(step, Step::Claimed { .. });
-                    desk.take(step);
+                    let is_proof = desk.take(step);
                     if let Some(error) = desk.trouble.take() {
-                        failures += 1;
                         status.fails(Part::Handle, &error);
-                        desk.rests(Backoff::OUTAGE.after(failures));
+                        desk.rests();
                     } else if is_proof {
-                        failures = 0;
+                        desk.recovers();
                         status.works(Part::Handle);
                     }
                 }
             }
         };
+        desk.is_ending = true;
         while let Some(step) = desk.steps.next().await {
             desk.take(step);
         }
@@ -113,16 +124,24 @@ impl Archiver {
         ended
     }
 
-    /// Handles what is due until nothing is.
-    pub(super) async fn handle_all(&self) -> Result<Tally, Error> {
+    /// Handles what is due until nothing is, or until `stop` is done; then waits for the handlers that run.
+    pub(super) async fn handle_all(
+        &self,
+        mut stop: Pin<&mut (impl FusedFuture<Output = ()> + ?Sized)>,
+        is_stopped: &mut bool,
+    ) -> Result<Tally, Error> {
         let mut desk = Desk::new(self);
+        desk.is_ending = *is_stopped;
         loop {
             if desk.trouble.is_none() {
                 desk.claim();
             }
-            match desk.steps.next().await {
-                Some(step) => desk.take(step),
-                None => return desk.trouble.map_or(Ok(desk.tally), Err),
+            select_biased! {
+                () = stop => (desk.is_ending, *is_stopped) = (true, true),
+                step = desk.steps.next().fuse() => match step {
+                    Some(step) => drop(desk.take(step)),
+                    None => return desk.trouble.map_or(Ok(desk.tally), Err),
+                },
             }
         }
     }
@@ -137,10 +156,13 @@ impl<'a> Desk<'a> {
             running: 0,
             is_claiming: false,
             is_hungry: true,
+            is_ending: false,
             look: Delay::new(LOOK),
             look_at: Instant::now() + LOOK,
             tally: Tally::default(),
             trouble: None,
+            failures: 0,
+            rests_until: None,
         }
     }
 
@@ -150,7 +172,7 @@ impl<'a> Desk<'a> {
         // While ends are being recorded, others may be handled already; but not without limit.
         let room = (2 * settings.concurrency).saturating_sub(self.busy.len());
         let limit = settings.concurrency.saturating_sub(self.running).min(room);
-        if self.is_claiming || !self.is_hungry || limit == 0 {
+        if self.is_ending || self.is_claiming || !self.is_hungry || limit == 0 {
             return;
         }
         (self.is_claiming, self.is_hungry) = (true, false);
@@ -175,44 +197,77 @@ impl<'a> Desk<'a> {
         self.look_at = Instant::now() + LOOK;
     }
 
-    /// Looks again after this time, if there is no sign before.
-    fn rests(&mut self, time: Duration) {
+    /// The inbox works.
+    fn recovers(&mut self) {
+        self.failures = 0;
+        if self.rests_until.take().is_some() {
+            self.look_within(LOOK);
+        }
+    }
+
+    /// Looks again after a while, if there is no sign before.
+    fn rests(&mut self) {
         self.is_hungry = false;
+        let now = Instant::now();
+        if self.rests_until.is_some_and(|end| now < end) {
+            return;
+        }
+        self.failures = self.failures.saturating_add(1);
+        let time = OUTAGE.after(self.failures);
+        self.rests_until = Some(now + time);
         self.look.reset(time);
         self.look_at = Instant::now() + time;
     }
 
-    fn take(&mut self, step: Step) {
+    /// Goes on after a step. Whether it has shown that the inbox can be written, or that nothing has to be.
+    fn take(&mut self, step: Step) -> bool {
         match step {
             Step::Claimed { asked, claimed } => {
                 self.is_claiming = false;
                 match claimed {
+                    Ok(claimed) if claimed.is_empty() => return self.busy.is_empty(),
+                    // It was on its way when the end came.
+                    Ok(claimed) if self.is_ending => {
+                        let ids = claimed.into_iter().map(|claimed| claimed.id).collect();
+                        let inbox = &self.archiver.inner.settings.inbox;
+                        self.steps.push(Box::pin(async move { Step::Released(inbox.release(ids).await) }));
+                    }
                     Ok(claimed) => {
                         self.is_hungry |= claimed.len() == asked;
                         claimed.into_iter().for_each(|claimed| self.begin(claimed));
                     }
                     Err(error) => self.trouble = Some(error),
                 }
+                false
             }
             Step::Ended(attempt) => {
                 self.running -= 1;
                 self.steps.push(Box::pin(record(self.archiver, attempt)));
+                false
+            }
+            Step::Released(Ok(())) => true,
+            Step::Released(Err(error)) => {
+                self.trouble = Some(error);
+                false
             }
             Step::Recorded(id, recorded) => {
                 self.busy.remove(&id.get());
+                let is_proof = recorded.is_ok();
                 match recorded {
-                    Ok(Verdict::Handled) => {
+                    Ok(Some(Verdict::Handled)) => {
                         self.tally.handled += 1;
                         self.archiver.inner.handled.set();
                     }
-                    Ok(Verdict::Retry(time, _)) => {
+                    Ok(Some(Verdict::Retry(time, _))) => {
                         self.tally.failed += 1;
                         self.look_within(time);
                     }
-                    Ok(Verdict::Dead(_)) => self.tally.dead += 1,
+                    Ok(Some(Verdict::Dead(_))) => self.tally.dead += 1,
+                    Ok(None) => self.is_hungry = true,
                     // It is still due, and will be claimed again.
                     Err(error) => self.trouble = Some(error),
                 }
+                is_proof
             }
         }
     }
@@ -284,7 +339,15 @@ async fn record(archiver: &Archiver, attempt: Attempt) -> Step {
         verdict = judge(Err(error));
         recorded = settings.inbox.finish(attempt.id, end(&verdict), Vec::new()).await;
     }
-    Step::Recorded(attempt.id, recorded.map(|()| verdict))
+    let recorded = match recorded {
+        Ok(()) => Ok(Some(verdict)),
+        // The handler can't help it: the attempt doesn't count.
+        Err(error) => match (settings.inbox.release(vec![attempt.id]).await, error) {
+            (Ok(()), Error::EffectsLost) => Ok(None),
+            (_, error) => Err(error),
+        },
+    };
+    Step::Recorded(attempt.id, recorded)
 }
 
 /// What is written with this end.
@@ -324,60 +387,4 @@ fn verdict(result: Result<Outcome, BoxError>, number: u32, most: u32, backoff: B
 
 fn cut(reason: &str) -> String {
     reason.chars().take(LONGEST_REASON).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BACKOFF: Backoff = Backoff { first: Duration::from_secs(1), longest: Duration::from_secs(3_600) };
-
-    fn judged(result: Result<Outcome, BoxError>, number: u32) -> Verdict {
-        verdict(result, number, 20, BACKOFF)
-    }
-
-    #[test]
-    fn a_failure_is_tried_again_until_the_last_attempt() {
-        for number in 1..20 {
-            let Verdict::Retry(time, reason) = judged(Err("no room".into()), number) else {
-                panic!("attempt {number} was the last");
-            };
-            let whole = Duration::from_secs(3_600.min(1 << (number - 1)));
-            assert!((whole / 2..=whole).contains(&time), "{number}: {time:?}");
-            assert_eq!(reason, "no room");
-        }
-        assert_eq!(judged(Err("no room".into()), 20), Verdict::Dead("no room".to_owned()));
-    }
-
-    #[test]
-    fn what_can_never_succeed_is_not_tried_again() {
-        assert_eq!(judged(Ok(Outcome::Dead("void".to_owned())), 1), Verdict::Dead("void".to_owned()));
-        let item = r#"{"links":{"self":""},"data":{"type":"notification","id":"1","links":{"self":""},"attributes":
-            {"id":"1","createdAt":"2023-12-13T20:42:50.427Z","type":"close","isDismissed":false,"isRead":false,
-            "isFlagged":false,"comment":null,"data":{"count":"many"}}}}"#;
-        #[derive(Debug, serde::Deserialize)]
-        struct Count {
-            #[expect(dead_code, reason = "only its type matters")]
-            count: u32,
-        }
-        let error = Item::read(item.to_owned(), 1).unwrap().data::<Count>().unwrap_err();
-        let Verdict::Dead(reason) = judged(Err(error.into()), 1) else { panic!("it is tried again") };
-        assert!(reason.contains("expected shape") && reason.contains("u32"), "{reason}");
-    }
-
-    #[test]
-    fn who_puts_it_off_is_asked_again_at_his_time_but_not_for_ever() {
-        let later = || Ok(Outcome::RetryAfter(Duration::from_secs(7)));
-        assert!(matches!(judged(later(), 19), Verdict::Retry(time, _) if time == Duration::from_secs(7)));
-        assert!(matches!(judged(later(), 20), Verdict::Dead(_)));
-        assert!(matches!(end(&Verdict::Retry(Duration::MAX, String::new())), End::RetryAt(..)));
-    }
-
-    #[test]
-    fn a_reason_is_cut_at_a_character() {
-        let Verdict::Dead(reason) = judged(Ok(Outcome::Dead("é".repeat(2_000))), 1) else {
-            panic!("not dead")
-        };
-        assert_eq!(reason, "é".repeat(1_000));
-    }
 }

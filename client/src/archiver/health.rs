@@ -1,10 +1,12 @@
 //! How an archiver is.
 
 use std::error::Error as StdError;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::error::Category;
 
 use super::Archiver;
 use crate::{Error, Sequence};
@@ -15,6 +17,10 @@ use crate::{Error, Sequence};
 pub struct Health {
     /// When the last push was stored, or a test push taken; pushes that were refused don't count.
     pub last_push: Option<DateTime<Utc>>,
+    /// How many requests were refused since the start because they could not be trusted, or were too large. Anyone can
+    /// send such ones, so they are no trouble; but if `last_push` stands still meanwhile, look at the secret and the
+    /// clock.
+    pub refused_pushes: u64,
     /// When the last page was read.
     pub last_pull: Option<DateTime<Utc>>,
     /// Up to where the inbox has caught up.
@@ -58,7 +64,8 @@ pub(super) enum Part {
 
 /// What an archiver knows of itself, beside what is in the inbox.
 pub(super) struct Status {
-    since: DateTime<Utc>,
+    since: Instant,
+    refused: AtomicU64,
     known: Mutex<Known>,
 }
 
@@ -70,7 +77,7 @@ struct Known {
 
 impl Default for Status {
     fn default() -> Self {
-        Status { since: Utc::now(), known: Mutex::default() }
+        Status { since: Instant::now(), refused: AtomicU64::new(0), known: Mutex::default() }
     }
 }
 
@@ -87,6 +94,11 @@ impl Status {
     pub(super) fn fails(&self, part: Part, error: &Error) {
         let what = describe(part, error);
         self.known().problems[part as usize] = Some(Problem { at: Utc::now(), what });
+    }
+
+    /// A request was refused that may have come from anyone.
+    pub(super) fn refuses(&self) {
+        self.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The newest trouble that hasn't passed.
@@ -109,7 +121,19 @@ fn describe(part: Part, error: &Error) -> String {
         Part::Handle => "the inbox failed",
         Part::Dismiss => "dismissing failed",
     };
-    format!("{what}: {}", with_sources(error))
+    match error {
+        // Its own words may quote what was read.
+        Error::Decode(source) => {
+            let kind = match source.classify() {
+                Category::Io => "it could not be read",
+                Category::Syntax => "it is no JSON",
+                Category::Data => "its shape is another",
+                Category::Eof => "it ends early",
+            };
+            format!("{what}: {error}: {kind}, at line {} column {}", source.line(), source.column())
+        }
+        error => format!("{what}: {}", with_sources(error)),
+    }
 }
 
 /// The text of an error with those of its sources.
@@ -139,9 +163,13 @@ impl Archiver {
         let status = &self.inner.status;
         let newest = status.known().newest;
         let lag = newest.map(|newest| newest.get().saturating_sub(cursor.get()).max(0).cast_unsigned());
-        let stale_since = stale(counts.last_pull.unwrap_or(status.since), settings.interval, Utc::now());
+        let now = Utc::now();
+        let begun = TimeDelta::from_std(status.since.elapsed()).unwrap_or(TimeDelta::MAX);
+        let begun = now.checked_sub_signed(begun).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let stale_since = stale(counts.last_pull, begun, settings.interval, now);
         Ok(Health {
             last_push: counts.last_push,
+            refused_pushes: status.refused.load(Ordering::Relaxed),
             last_pull: counts.last_pull,
             cursor,
             newest,
@@ -156,7 +184,15 @@ impl Archiver {
     }
 }
 
-fn stale(since: DateTime<Utc>, interval: Duration, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+/// Since when nothing could be pulled, of an archiver that has `begun` then, if that is too long.
+fn stale(
+    last_pull: Option<DateTime<Utc>>,
+    begun: DateTime<Utc>,
+    interval: Duration,
+    now: DateTime<Utc>,
+) -> Option<DateTime<Utc>> {
+    // What is yet to come was noted by a clock that has been set back since.
+    let since = last_pull.filter(|pulled| *pulled <= now).unwrap_or(begun);
     let allowed = TimeDelta::from_std(interval.saturating_mul(2)).unwrap_or(TimeDelta::MAX);
     (now - since > allowed).then_some(since)
 }
@@ -168,9 +204,31 @@ mod tests {
     #[test]
     fn stale_is_who_has_not_pulled_for_two_intervals() {
         let pulled = DateTime::from_timestamp(1_000_000, 0).unwrap();
-        let at = |seconds| stale(pulled, Duration::from_secs(10), pulled + TimeDelta::seconds(seconds));
-        assert_eq!([at(-5), at(0), at(20), at(21)], [None, None, None, Some(pulled)]);
-        assert_eq!(stale(pulled, Duration::MAX, pulled + TimeDelta::days(10_000)), None);
+        let begun = pulled - TimeDelta::seconds(100);
+        let interval = Duration::from_secs(10);
+        let at = |seconds| stale(Some(pulled), begun, interval, pulled + TimeDelta::seconds(seconds));
+        assert_eq!([at(0), at(20), at(21)], [None, None, Some(pulled)]);
+        assert_eq!(stale(Some(pulled), begun, Duration::MAX, pulled + TimeDelta::days(10_000)), None);
+        // Who has never pulled, since it began.
+        assert_eq!(stale(None, begun, interval, begun + TimeDelta::seconds(20)), None);
+        assert_eq!(stale(None, begun, interval, begun + TimeDelta::seconds(21)), Some(begun));
+        // The clock was ahead when it pulled last, and has been set back.
+        let ahead = pulled + TimeDelta::days(365);
+        assert_eq!(stale(Some(ahead), begun, interval, pulled), Some(begun));
+        assert_eq!(stale(Some(ahead), begun, interval, begun + TimeDelta::seconds(5)), None);
+    }
+
+    #[test]
+    fn a_problem_quotes_nothing_of_what_was_read() {
+        let status = Status::default();
+        let source = serde_json::from_str::<u32>("\n \"the patient's name\"").unwrap_err();
+        assert!(source.to_string().contains("patient"));
+        status.fails(Part::CatchUp, &Error::Decode(source));
+        let what = status.last_problem().unwrap().what;
+        assert!(
+            !what.contains("patient") && what.ends_with("its shape is another, at line 2 column 21"),
+            "{what}"
+        );
     }
 
     #[test]

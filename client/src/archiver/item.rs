@@ -71,7 +71,8 @@ impl Item {
         &self.document
     }
 
-    /// All of it, as the JSON text that was pushed or pulled.
+    /// All of it, as JSON: a push word for word as it came; what was pulled is put together from its page, and has only
+    /// the members that this crate knows.
     pub fn raw(&self) -> &str {
         &self.raw
     }

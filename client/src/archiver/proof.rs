@@ -4,6 +4,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 
 use super::Archiver;
+use super::builder::Settings;
 use crate::{Error, Sequence};
 
 type Ranges = Vec<RangeInclusive<i64>>;
@@ -32,15 +33,16 @@ impl Archiver {
     /// time, by another process too. What has just happened, and is still on its way, counts as missing.
     ///
     /// # Errors
-    /// Those of reading at the server and in the inbox.
+    /// Those of reading at the server and in the inbox; [`Error::OtherHistory`] when the server has other notifications
+    /// under ids that the inbox holds, or has not come as far, so that nothing can be proved.
     pub async fn verify(&self) -> Result<Proof, Error> {
-        let settings = &self.inner.settings;
-        let one = || settings.client.notifications().any_dismissed().page_size(1);
-        let newest = one().newest_first().page().await?.data.first().map(|newest| newest.id);
-        let oldest =
-            one().oldest_first().after(Sequence::START).page().await?.data.first().map(|oldest| oldest.id);
-        let (cursor, held) = (settings.inbox.cursor().await?, settings.inbox.held().await?);
-        Ok(Proof::new(newest, oldest, cursor, held))
+        let Settings { client, inbox, .. } = &self.inner.settings;
+        let cursor = inbox.cursor().await?;
+        self.check_history(cursor).await?;
+        let newest = Some(client.newest().await?).filter(|newest| *newest != Sequence::START);
+        let oldest = client.notifications().any_dismissed().oldest_first().page_size(1);
+        let oldest = oldest.after(Sequence::START).page().await?.data.first().map(|oldest| oldest.id);
+        Ok(Proof::new(newest, oldest, cursor, inbox.held().await?))
     }
 }
 

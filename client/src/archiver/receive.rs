@@ -1,19 +1,23 @@
 //! Taking a push: check it, store it, and only then say so.
 
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tidings_api::TENANT_HEADER;
 
-use super::Archiver;
 use super::catch_up::incoming;
 use super::health::Part;
+use super::{Archiver, Inner};
 use crate::inbox::Incoming;
-use crate::webhook::equal;
+use crate::webhook::{equal, stamp};
 use crate::{Error, NotificationDocument, Sequence};
 
 /// The largest push that is taken, in bytes.
 pub const MAX_PUSH: usize = 16 << 20;
+/// How much of pushes may be in memory, in bytes: those that are being read, and those that are being stored.
+pub(super) const MOST_PUSHES: usize = 64 << 20;
 /// When the server may try again what could not be stored.
 const RETRY_AFTER: Duration = Duration::from_secs(10);
 
@@ -26,9 +30,9 @@ pub struct Receipt {
     /// - 200: it is stored, or was stored before. The test push of an admin is answered so too, and not stored;
     /// - 400: it comes from the server, but is no notification;
     /// - 401: it can't be trusted;
-    /// - 409: it belongs to another tenant than what is in the inbox;
+    /// - 409: it belongs to another tenant than what is in the inbox, or the inbox has another one with its id;
     /// - 413: it is larger than [`MAX_PUSH`];
-    /// - 503: it could not be stored. It is to be sent again.
+    /// - 503: it could not be stored, or too many others are being stored. It is to be sent again.
     pub status: u16,
     /// With 503: the value of the header `Retry-After`, in seconds.
     pub retry_after: Option<Duration>,
@@ -37,11 +41,68 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    fn refused(status: u16, error: &Error) -> Self {
+    pub(super) fn refused(status: u16, error: &Error) -> Self {
         let retry_after = (status == 503).then_some(RETRY_AFTER);
         // What troubles the disk is not for others.
         let reason = if status == 503 { "it could not be stored".to_owned() } else { error.to_string() };
         Receipt { status, retry_after, reason }
+    }
+}
+
+/// What pushes take of the memory, in bytes. It is shared by all who take them.
+#[derive(Clone, Default)]
+pub(super) struct Budget(Arc<AtomicUsize>);
+
+/// A part of the budget. It is given back when this is dropped.
+pub(super) struct Share {
+    budget: Budget,
+    size: usize,
+}
+
+impl Budget {
+    pub(super) fn share(&self) -> Share {
+        Share { budget: self.clone(), size: 0 }
+    }
+}
+
+impl Share {
+    /// Makes it this large, if there is so much.
+    pub(super) fn grow(&mut self, size: usize) -> Result<(), Refusal> {
+        let more = size.saturating_sub(self.size);
+        let taken = self.budget.0.fetch_add(more, Ordering::Relaxed);
+        self.size += more;
+        match taken.saturating_add(more) > MOST_PUSHES {
+            true => Err((503, Error::Inbox("too many pushes at once".to_owned()))),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.budget.0.fetch_sub(self.size, Ordering::Relaxed);
+    }
+}
+
+/// A status, and the reason for it.
+pub(super) type Refusal = (u16, Error);
+
+/// Tells the others what a push may have changed. If whoever pushes hangs up while it is being stored, nobody hears
+/// whether there was a hole before it; then one looks.
+struct Signs<'a> {
+    inner: &'a Inner,
+    has_arrived: bool,
+    shows_hole: bool,
+}
+
+impl Drop for Signs<'_> {
+    fn drop(&mut self) {
+        if self.has_arrived {
+            self.inner.arrived.set();
+        }
+        if self.shows_hole {
+            self.inner.hole.set();
+        }
     }
 }
 
@@ -56,69 +117,111 @@ impl Archiver {
         header: impl Fn(&str) -> Option<&'h str>,
         body: &[u8],
     ) -> Pin<Box<dyn Future<Output = Receipt> + Send>> {
+        let mut share = self.inner.pushes.share();
+        let room = share.grow(body.len());
+        self.take(room.map(|()| share), header, body)
+    }
+
+    /// Takes a push whose body has its share of the memory.
+    pub(super) fn take<'h>(
+        &self,
+        share: Result<Share, Refusal>,
+        header: impl Fn(&str) -> Option<&'h str>,
+        body: &[u8],
+    ) -> Pin<Box<dyn Future<Output = Receipt> + Send>> {
         let archiver = self.clone();
         let tenant = header(TENANT_HEADER).map(str::to_owned);
-        let read = self.check(header, body).and_then(|()| read(body).map_err(|error| (400, error)));
+        let checked = self.check(&header, body);
+        let read = checked.and_then(|()| Ok((share?, read(body).map_err(|error| (400, error))?)));
         Box::pin(async move {
             let stored = match read {
-                Ok(push) => archiver.store(tenant, push).await,
+                Ok((_share, push)) => archiver.store(tenant, push).await,
                 Err(refused) => Err(refused),
             };
-            let status = &archiver.inner.status;
             match stored {
                 Ok(()) => {
-                    status.works(Part::Push);
+                    archiver.inner.status.works(Part::Push);
                     Receipt { status: 200, retry_after: None, reason: String::new() }
                 }
-                Err((code, error)) => {
-                    status.fails(Part::Push, &error);
-                    Receipt::refused(code, &error)
-                }
+                Err(refused) => archiver.refuses(refused),
             }
         })
     }
 
-    /// Whether it comes from the server.
-    fn check<'h>(&self, header: impl Fn(&str) -> Option<&'h str>, body: &[u8]) -> Result<(), (u16, Error)> {
-        let settings = &self.inner.settings;
-        if body.len() > MAX_PUSH {
-            return Err((413, Error::Invalid(format!("a push of more than {MAX_PUSH} bytes is not taken"))));
+    /// Refuses a push.
+    pub(super) fn refuses(&self, (status, error): Refusal) -> Receipt {
+        match status {
+            // Anyone can have sent it.
+            401 | 408 | 413 => self.inner.status.refuses(),
+            _ => self.inner.status.fails(Part::Push, &error),
         }
-        if settings.verifier.is_none() && settings.header.is_none() {
+        Receipt::refused(status, &error)
+    }
+
+    /// Whether it may come from the server, as far as that can be told before its body is there.
+    pub(super) fn check_head<'h>(&self, header: impl Fn(&str) -> Option<&'h str>) -> Result<(), Refusal> {
+        let settings = &self.inner.settings;
+        if settings.verifier.is_none() && settings.headers.is_empty() {
             return Err((401, Error::Signature("no secret to check it with is known here")));
         }
-        if let Some((name, value)) = &settings.header
-            && !header(name).is_some_and(|given| equal(given.as_bytes(), value.as_bytes()))
-        {
-            return Err((401, Error::Signature("the header that it must have is missing or wrong")));
+        for (name, values) in &settings.headers {
+            let is_one = |given: &str| {
+                // All of them are compared, so that the time does not tell which.
+                values.iter().fold(false, |is_one, value| equal(given.as_bytes(), value.as_bytes()) | is_one)
+            };
+            if !header(name).is_some_and(is_one) {
+                return Err((401, Error::Signature("the header that it must have is missing or wrong")));
+            }
         }
-        if let Some(verifier) = &settings.verifier {
+        if settings.verifier.is_some() {
+            stamp(header, chrono::Utc::now()).map_err(|error| (401, error))?;
+        }
+        Ok(())
+    }
+
+    /// Whether it comes from the server.
+    fn check<'h>(&self, header: impl Fn(&str) -> Option<&'h str>, body: &[u8]) -> Result<(), Refusal> {
+        if body.len() > MAX_PUSH {
+            return Err(too_large());
+        }
+        self.check_head(&header)?;
+        if let Some(verifier) = &self.inner.settings.verifier {
             verifier.check(header, body, chrono::Utc::now()).map_err(|error| (401, error))?;
         }
         Ok(())
     }
 
-    async fn store(&self, tenant: Option<String>, push: Incoming) -> Result<(), (u16, Error)> {
+    async fn store(&self, tenant: Option<String>, push: Incoming) -> Result<(), Refusal> {
         let inner = &*self.inner;
         let id = push.id;
         let refused = |error| match error {
             Error::OtherTenant { .. } => (409, error),
+            Error::OtherHistory { .. } => {
+                // Catching up finds it too, and ends with it.
+                inner.hole.set();
+                (409, error)
+            }
             error => (503, error),
         };
         // A test push is no notification.
         if id == Sequence::START {
             return inner.settings.inbox.note_push(tenant).await.map_err(refused);
         }
-        let received = inner.settings.inbox.receive(tenant, push).await.map_err(refused)?;
-        if received.is_new {
+        let mut signs = Signs { inner, has_arrived: true, shows_hole: true };
+        let received = inner.settings.inbox.receive(tenant, push).await;
+        let is_new = received.as_ref().is_ok_and(|received| received.is_new);
+        signs.has_arrived = is_new;
+        signs.shows_hole = received.as_ref().is_ok_and(|received| received.shows_hole);
+        drop(signs);
+        if is_new {
             inner.status.newest_is(id);
-            inner.arrived.set();
         }
-        if received.shows_hole {
-            inner.hole.set();
-        }
-        Ok(())
+        received.map(drop).map_err(refused)
     }
+}
+
+pub(super) fn too_large() -> Refusal {
+    (413, Error::Invalid(format!("a push of more than {MAX_PUSH} bytes is not taken")))
 }
 
 /// Reads a push that can be trusted. It is stored as it came, but for what the server's store knows about it.

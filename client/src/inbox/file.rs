@@ -17,15 +17,18 @@ pub(super) const VERSION: i64 = 1;
 const BUSY_TIMEOUT: &str = "PRAGMA busy_timeout = 10000;";
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Every commit is on disk before it is answered. The caches are small: what is read is mostly what was just written.
-const WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -8000; \
+/// Every commit is on disk before it is answered, on macOS too, where a plain fsync leaves it to the disk. The caches are
+/// small: what is read is mostly what was just written.
+const WRITER: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON; \
+     PRAGMA checkpoint_fullfsync = ON; PRAGMA cache_size = -8000; \
      PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;";
 const READER: &str = "PRAGMA query_only = ON; PRAGMA cache_size = -4000;";
 
 /// Documents have a table of their own, so that a change of state does not write them again, however large they are.
 ///
 /// `state`: 0 waiting, 1 handled, 2 dead. `dismiss`: 0 nothing to do, 1 wanted once it is handled, 2 done by us.
-/// `source`: 0 push, 1 pull. `due_at` is 0 before the first attempt. Times are microseconds of UTC since 1970.
+/// `source`: 0 push, 1 pull. `due_since` is when `due_at` was set, by which one can tell when the clock went back. Times are
+/// microseconds of UTC since 1970.
 ///
 /// The version stands in a table and not in `PRAGMA user_version`, which is left to whoever else has tables here.
 const TABLES: &str = "
@@ -46,6 +49,7 @@ CREATE TABLE inbox_notifications (
     attempts INTEGER NOT NULL,
     received_at INTEGER NOT NULL,
     due_at INTEGER NOT NULL,
+    due_since INTEGER NOT NULL,
     ended_at INTEGER,
     reason TEXT
 ) STRICT;
@@ -53,7 +57,7 @@ CREATE TABLE inbox_documents (
     id INTEGER PRIMARY KEY,
     document TEXT NOT NULL
 ) STRICT;
-CREATE INDEX inbox_waiting ON inbox_notifications (id, due_at, received_at) WHERE state = 0;
+CREATE INDEX inbox_waiting ON inbox_notifications (due_at, id, due_since, received_at) WHERE state = 0;
 CREATE INDEX inbox_dead ON inbox_notifications (id) WHERE state = 2;
 CREATE INDEX inbox_to_dismiss ON inbox_notifications (id) WHERE state = 1 AND dismiss = 1;
 INSERT INTO inbox_state (one, version, cursor) VALUES (1, 1, 0);
@@ -80,39 +84,39 @@ pub(super) fn open(path: &Path) -> Result<Opened, Error> {
             connected => break connected?,
         }
     };
-    let mut reader = establish(&path)?;
-    reader.batch_execute(READER)?;
+    let reader = reader(&path)?;
     Ok(Opened { path, writer, reader })
+}
+
+/// A connection that only reads an inbox, which is there.
+pub(super) fn reader(path: &Path) -> Result<SqliteConnection, Error> {
+    must_exist(path)?;
+    let mut conn = establish(path)?;
+    conn.batch_execute(READER)?;
+    Ok(conn)
 }
 
 /// Another connection that writes, in place of one that is broken.
 pub(super) fn reconnect(path: &Path) -> Result<SqliteConnection, Error> {
-    if !path.exists() {
-        return Err(Error::Inbox(format!("{} is gone", path.display())));
-    }
+    must_exist(path)?;
     connect(path)
+}
+
+/// A file that was removed is not to become a new inbox by itself.
+fn must_exist(path: &Path) -> Result<(), Error> {
+    path.exists().then_some(()).ok_or_else(|| Error::Inbox(format!("{} is gone", path.display())))
 }
 
 fn connect(path: &Path) -> Result<SqliteConnection, Error> {
     let mut conn = establish(path)?;
     // Nothing is written before it is known whose file it is.
-    let tables = sql::number(&mut conn, "SELECT count(*) AS number FROM sqlite_schema", &[]);
-    let is_new = match tables {
-        Ok(tables) => tables == Some(0),
-        Err(DieselError::DatabaseError(_, why)) if why.message().contains("not a database") => {
-            return Err(not_an_inbox(path, "it is not a file of SQLite"));
-        }
-        Err(error) => return Err(error.into()),
-    };
-    if !is_new {
-        check(&mut conn, path)?;
-    }
+    let is_inbox = is_inbox(&mut conn, path)?;
     conn.batch_execute(WRITER)?;
-    if is_new {
-        conn.immediate_transaction(|conn| match has_inbox(conn)? {
+    if !is_inbox {
+        conn.immediate_transaction(|conn| match self::is_inbox(conn, path)? {
             // Another process was faster.
-            true => check(conn, path),
-            false => Ok(conn.batch_execute(TABLES)?),
+            true => Ok(()),
+            false => Ok::<_, Error>(conn.batch_execute(TABLES)?),
         })?;
     }
     Ok(conn)
@@ -127,18 +131,24 @@ fn establish(path: &Path) -> Result<SqliteConnection, Error> {
     Ok(conn)
 }
 
-fn has_inbox(conn: &mut SqliteConnection) -> QueryResult<bool> {
-    let found = "SELECT count(*) AS number FROM sqlite_schema WHERE type = 'table' AND name = 'inbox_state'";
-    Ok(sql::number(conn, found, &[])? == Some(1))
-}
-
-/// Whether a file that has tables is an inbox of a version that this crate knows.
-fn check(conn: &mut SqliteConnection, path: &Path) -> Result<(), Error> {
-    if !has_inbox(conn)? {
-        return Err(not_an_inbox(path, "it is a database of something else"));
+/// Whether a file has an inbox, of a version that this crate knows. If not, it can become one.
+fn is_inbox(conn: &mut SqliteConnection, path: &Path) -> Result<bool, Error> {
+    const OURS: &str = "SELECT count(*) AS number FROM sqlite_schema WHERE name LIKE 'inbox\\_%' ESCAPE '\\'";
+    const MARKS: &str = "SELECT count(*) AS number FROM sqlite_schema AS s, pragma_table_info(s.name) AS c \
+                         WHERE s.type = 'table' AND s.name = 'inbox_state' AND c.name IN ('version', 'cursor')";
+    match sql::number(conn, OURS, &[]) {
+        Ok(Some(0)) => return Ok(false),
+        Ok(_) => {}
+        Err(DieselError::DatabaseError(_, why)) if why.message().contains("not a database") => {
+            return Err(not_an_inbox(path, "it is not a file of SQLite"));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    if sql::number(conn, MARKS, &[])? != Some(2) {
+        return Err(not_an_inbox(path, "its tables that begin with inbox_ are those of something else"));
     }
     match sql::number(conn, "SELECT version AS number FROM inbox_state", &[])? {
-        Some(VERSION) => Ok(()),
+        Some(VERSION) => Ok(true),
         Some(version) if version > VERSION => {
             Err(Error::NewerInbox { path: path.to_owned(), version, known: VERSION })
         }

@@ -232,6 +232,11 @@ impl Server {
         self.shared.store().forget(up_to);
     }
 
+    /// Loses all after this id, as one does who restores a backup: the next event is stored under the id after it.
+    pub fn lose(&self, after: Sequence) {
+        self.shared.store().lose(after);
+    }
+
     /// Lets something go wrong the next so many times (`usize::MAX`: until [`heal`](Server::heal)) with requests whose
     /// line, such as `POST /operations` or `GET /notifications?sort=sequence`, contains this part; the empty one is in
     /// all. Of several faults that fit, the one that was set first comes first.

@@ -99,6 +99,12 @@ impl Store {
         Some(document)
     }
 
+    pub(super) fn lose(&mut self, after: Sequence) {
+        self.newest = self.newest.min(after.get());
+        self.kept.retain(|id, _| *id <= after.get());
+        self.keys.retain(|_, id| *id <= after.get());
+    }
+
     pub(super) fn forget(&mut self, up_to: Sequence) {
         self.forgotten = self.forgotten.max(up_to.get().min(self.newest));
         self.kept = self.kept.split_off(&(self.forgotten + 1));

@@ -80,6 +80,47 @@ fn flags_and_settings_are_patched() {
 }
 
 #[test]
+fn a_setting_is_put_back_with_null() {
+    let server = Server::start([json(401, "", "{}")]);
+    let patch = value!({"push": {"rateLimit": null}});
+    wait_for(server.client().build().unwrap().patch_settings(&patch)).unwrap_err();
+    let expected = value!({"data": {"type": "externalNotifications", "attributes": patch}});
+    assert_eq!(server.seen()[0].json(), expected);
+}
+
+#[test]
+fn an_event_can_come_as_its_document() {
+    let document = value!({
+        "data": {
+            "type": "notification",
+            "attributes": {"type": "close", "comment": "a comment", "data": {"b": 1, "a": 2}, "eventId": "mine"},
+            "relationships": {
+                "entity": {"data": {"type": "entity", "id": "experiment:1"}},
+                "createdBy": {"data": {"type": "user", "id": "100"}},
+            },
+        },
+        "included": [{"type": "entity", "id": "experiment:1", "attributes": {"name": "Titration"}}],
+    });
+    let read = |document: &serde_json::Value| {
+        Event::from_document(serde_json::from_value(document.clone()).unwrap())
+    };
+    let event = read(&document).unwrap();
+    assert_eq!(serde_json::to_value(event.into_document()).unwrap(), document);
+    for (place, wrong) in [
+        ("/data/type", "job"),
+        ("/data/relationships/entity/data/type", "user"),
+        ("/data/relationships/createdBy/data/type", "entity"),
+    ] {
+        let mut document = document.clone();
+        *document.pointer_mut(place).unwrap() = wrong.into();
+        assert!(matches!(read(&document), Err(Error::Invalid(_))), "{place}");
+    }
+    let mut with_id = document;
+    with_id["data"]["id"] = "7".into();
+    assert!(matches!(read(&with_id), Err(Error::Invalid(_))));
+}
+
+#[test]
 fn operations_are_one_request_in_which_each_event_has_an_id() {
     let results = r#"{"atomic:results":[{"meta":{"stored":false,"reason":"disabled"}},{}]}"#;
     let server = Server::start([json(200, "", results)]);

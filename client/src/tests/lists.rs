@@ -152,6 +152,16 @@ fn a_stream_that_waits_goes_on_after_the_end() {
 }
 
 #[test]
+fn whoever_does_not_wait_is_not_a_busy_loop() {
+    let server = Server::start([page(&[], None), page(&[], None)]);
+    let client = server.client().build().unwrap();
+    let pages = client.notifications().wait(Duration::ZERO).pages();
+    assert_eq!(wait_for(pages.take(2).try_collect::<Vec<_>>()).unwrap().len(), 2);
+    let seen = server.seen();
+    assert!(seen[1].at - seen[0].at >= Duration::from_secs(1), "{:?}", seen[1].at - seen[0].at);
+}
+
+#[test]
 fn whoever_follows_goes_on_after_an_error_that_may_pass_and_ends_after_another() {
     let server = Server::start([
         page(&[1], None),
@@ -194,4 +204,24 @@ fn the_deadline_allows_for_the_wait() {
     let client = server.client().timeout(Duration::from_millis(100)).build().unwrap();
     let error = wait_for(client.notifications().after(1).wait(Duration::from_secs(1)).page()).unwrap_err();
     assert!(matches!(error, Error::Timeout(after) if after == Duration::from_millis(1_100)), "{error:?}");
+}
+
+#[cfg(feature = "inbox")]
+#[test]
+fn what_a_newer_server_says_of_its_store_does_not_stop_the_record() {
+    let meta =
+        r#","meta":{"receivedAt":"2023-12-13T20:42:50.427Z","push":{"state":"superseded","attempts":0}}}"#;
+    let entry = notification(7);
+    let body = format!(
+        r#"{{"links":{{"self":"http://elsewhere/","first":"http://elsewhere/"}},"data":[{}{meta}],"meta":{{"page":{{"after":"7"}}}}}}"#,
+        entry.strip_suffix('}').unwrap()
+    );
+    let server = Server::start([json(200, "", &body), json(200, "", &body)]);
+    let client = server.client().build().unwrap();
+    assert!(matches!(wait_for(client.notifications().page()), Err(Error::Decode(_))));
+    let (page, _) = wait_for(client.notifications().record_of_tenant()).unwrap();
+    assert_eq!(page.data[0].id, sequence(7));
+    assert_eq!(page.data[0].attributes.r#type.as_str(), "close");
+    assert_eq!(page.data[0].relationships.created_by.as_ref().unwrap().data.id, "7");
+    assert_eq!(page.meta.unwrap().page.unwrap().after, "7");
 }

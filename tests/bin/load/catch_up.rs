@@ -5,7 +5,8 @@
 //! (The rows are compared.) Each run is a process of its own, so that its memory is its own, and they take turns.
 
 use std::future::pending;
-use std::path::{Path, PathBuf};
+use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::pin;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -21,14 +22,15 @@ use serde::{Deserialize, Serialize};
 use tidings_api::notification::NotificationPage;
 use tidings_client::archiver::{Archiver, Outcome, every};
 use tidings_client::{Client, Event, Inbox, NotificationDocument};
+use tidings_tests::program::peak_memory;
 
 use crate::Options;
-use crate::http::{Connection, get};
+use crate::http::Connection;
 use crate::target::Target;
 
 /// The inbox's own.
 const PRAGMAS: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-     PRAGMA cache_size = -8000; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;";
+     PRAGMA fullfsync = ON; PRAGMA checkpoint_fullfsync = ON; PRAGMA cache_size = -8000; PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864;";
 const PAGE: usize = 1_000;
 
 /// What a process does with what waits.
@@ -102,6 +104,7 @@ diesel::table! {
         attempts -> BigInt,
         received_at -> BigInt,
         due_at -> BigInt,
+        due_since -> BigInt,
     }
 }
 
@@ -117,7 +120,7 @@ async fn bare(url: &str, key: &str, file: &Path) {
     drop(Inbox::open(file).expect("a new inbox"));
     let mut conn = SqliteConnection::establish(&file.to_string_lossy()).expect("it can be opened");
     conn.batch_execute(PRAGMAS).expect("pragmas can be set");
-    let address = url.trim_start_matches("http://").parse().expect("an address");
+    let address: SocketAddr = url.trim_start_matches("http://").parse().expect("an address");
     let mut connection = Connection::open(address).await.expect("the server takes connections");
     let mut cursor = "0".to_owned();
     loop {
@@ -125,7 +128,9 @@ async fn bare(url: &str, key: &str, file: &Path) {
             "{}/notifications?filter[isDismissed]=true,false&sort=sequence&page[size]={PAGE}&page[after]={cursor}",
             tidings_api::BASE_PATH
         );
-        let answer = connection.exchange(&get(&path, key)).await.expect("a page is answered");
+        // Links in the answer begin with the host that was asked.
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nx-api-key: {key}\r\n\r\n");
+        let answer = connection.exchange(request.as_bytes()).await.expect("a page is answered");
         let page: NotificationPage = serde_json::from_slice(answer.body).expect("a page");
         let is_last = page.links.next.is_none();
         cursor = page.meta.and_then(|meta| meta.page).expect("a cursor").after;
@@ -147,7 +152,8 @@ async fn bare(url: &str, key: &str, file: &Path) {
                         inbox_notifications::source.eq(1),
                         inbox_notifications::attempts.eq(0),
                         inbox_notifications::received_at.eq(now),
-                        inbox_notifications::due_at.eq(0),
+                        inbox_notifications::due_at.eq(now),
+                        inbox_notifications::due_since.eq(now),
                     ))
                     .execute(conn)?;
                 diesel::insert_into(inbox_documents::table)
@@ -207,9 +213,7 @@ async fn archive(way: Way, url: &str, key: &str, file: &Path, count: i64, begun:
 
 /// The most memory that this process has had, in MB.
 fn memory() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok()).unwrap_or_default() / 1024.0
+    peak_memory(std::process::id()).unwrap_or_default()
 }
 
 /// Has so many notifications wait at a server, and reads them in each way.
@@ -285,7 +289,7 @@ fn measure(way: Way, url: &str, key: &str, file: &Path, count: usize) -> Done {
 }
 
 /// How many rows are in one file only, or differ.
-fn difference(one: &PathBuf, other: &Path, count: usize) -> i64 {
+fn difference(one: &Path, other: &Path, count: usize) -> i64 {
     #[derive(QueryableByName)]
     struct Row {
         #[diesel(sql_type = BigInt)]

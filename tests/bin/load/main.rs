@@ -3,6 +3,7 @@
 //! Without a `--url` it starts a server of its own, on SQLite in a temporary directory beside the build, so that what
 //! is measured reaches a real disk. Rounds of echo and ingest take turns, because machines are not equally fast
 //! from one minute to the next: the median of the rounds' ratios is worth more than any number per second.
+//! `load catch-up` measures the client in the same way: how fast it gets what waits into its inbox, beside a bare loop.
 
 mod catch_up;
 mod echo;

@@ -6,6 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tidings_tests::program::peak_memory;
 use tidings_tests::server::Options as ServerOptions;
 use tidings_tests::{Api, Database, Server, Tenant, ports, until};
 
@@ -49,10 +50,7 @@ impl Target {
     /// The most memory that the server has had, in MB, if it is ours.
     pub(crate) fn memory(&self) -> Option<f64> {
         let (server, _) = self.started.as_ref()?;
-        let status = std::fs::read_to_string(format!("/proc/{}/status", server.pid())).ok()?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-        let kilobytes: f64 = line.split_whitespace().nth(1)?.parse().ok()?;
-        Some(kilobytes / 1024.0)
+        peak_memory(server.pid())
     }
 
     pub(crate) fn database(&self) -> &str {

@@ -197,3 +197,65 @@ fn pages_that_take_too_long_get_smaller() {
     assert_eq!(archiver.build().unwrap().drain_blocking().unwrap().fetched, 250);
     assert_eq!((rig.requests("size%5D=1000&").len(), rig.requests("size%5D=100&").len()), (1, 3));
 }
+
+#[test]
+fn a_server_that_was_restored_from_a_backup_is_another_one() {
+    let rig = Rig::new();
+    rig.add(9);
+    rig.archiver().drain_blocking().unwrap();
+    rig.server.lose(id(5));
+    let archiver = rig.archiver();
+    let is_noticed = || {
+        let ended = [
+            archiver.drain_blocking().map(drop),
+            block_on(archiver.verify()).map(drop),
+            archiver.run_blocking(std::future::pending::<()>()),
+        ];
+        assert!(ended.iter().all(|end| matches!(end, Err(Error::OtherHistory { .. }))), "{ended:?}");
+    };
+    // It has not come as far.
+    is_noticed();
+    // It has come to where it was, with others.
+    for _ in 6..=9 {
+        rig.server.add(Event::new("print").unwrap());
+    }
+    is_noticed();
+    // It has gone further.
+    rig.server.add(Event::new("print").unwrap());
+    is_noticed();
+    assert_eq!(block_on(archiver.inbox().held()).unwrap(), [1..=9]);
+    assert_eq!(kept(&archiver, 9).event_type, "close");
+}
+
+#[test]
+fn a_push_of_another_history_is_refused_and_ends_it() {
+    let rig = Rig::new();
+    rig.add(9);
+    let hourly = every(Duration::from_secs(3_600));
+    let archiver = rig.builder().otherwise(Calls::default().handler()).catch_up(hourly).build().unwrap();
+    let running = Running::start(&archiver);
+    until("all to be fetched", || block_on(archiver.inbox().cursor()).unwrap() == id(9));
+    rig.server.lose(id(5));
+    rig.server.add(Event::new("print").unwrap());
+    assert_eq!(rig.push(&archiver, 6).status, 409);
+    until("it to end", || running.thread.is_finished());
+    let ended = running.end();
+    assert!(matches!(ended, Err(Error::OtherHistory { .. })), "{ended:?}");
+}
+
+#[test]
+fn a_hole_is_filled_though_whoever_pushed_has_hung_up() {
+    let rig = Rig::new();
+    let calls = Calls::default();
+    let hourly = every(Duration::from_secs(3_600));
+    let archiver = rig.builder().otherwise(calls.handler()).catch_up(hourly).build().unwrap();
+    let running = Running::start(&archiver);
+    until("the catch-up of the start", || block_on(archiver.health()).unwrap().last_pull.is_some());
+    rig.add(3);
+    let push = testing::signed_push(&rig.secret, &rig.server.get(id(3)).unwrap());
+    let mut answer = archiver.receive(|name| push.header(name), &push.body);
+    assert!(block_on(async { futures_util::poll!(&mut answer) }).is_pending());
+    drop(answer);
+    until("all to be handled", || calls.ids() == [1, 2, 3]);
+    running.end().unwrap();
+}

@@ -103,3 +103,25 @@ fn an_end_does_not_wait_for_a_server_that_does_not_answer() {
     assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     assert_eq!(to_dismiss(&archiver), 1);
 }
+
+#[test]
+fn one_that_is_refused_does_not_slow_the_rest() {
+    let rig = Rig::new();
+    rig.add(2);
+    // Both, the first.
+    rig.server.fault("POST /operations", Fault::Refuse(422), 2);
+    let archiver = rig.archiver();
+    let running = Running::start(&archiver);
+    until("the other to be dismissed", || rig.server.undismissed() == [id(1)]);
+    for number in 3..=6 {
+        rig.add(1);
+        assert_eq!(rig.push(&archiver, number).status, 200);
+        until("the next to be dismissed", || {
+            to_dismiss(&archiver) == 1 && state(&archiver, number) == Some(State::Handled)
+        });
+    }
+    // It was not asked for again each time, nor are its problems forgotten.
+    assert_eq!(rig.server.undismissed(), [id(1)]);
+    assert!(block_on(archiver.health()).unwrap().last_error.unwrap().what.contains("422"));
+    running.end().unwrap();
+}

@@ -268,12 +268,130 @@ fn at_the_end_those_that_run_are_waited_for_and_no_other_begins() {
     running.stop();
     gate.is_open.store(1, Ordering::SeqCst);
     running.end().unwrap();
-    // Both are recorded and dismissed. Those that were taken from the inbox at that very moment may be handled, too.
+    // Both are recorded and dismissed.
     let called = calls.all().len();
     assert!((2..=4).contains(&called), "{called} were called");
     assert_eq!(rig.server.undismissed().len(), 20 - called);
     let counts = block_on(archiver.inbox().counts()).unwrap();
     assert_eq!((counts.handled, counts.to_dismiss), (called as u64, 0));
+}
+
+#[test]
+fn what_is_being_taken_from_the_inbox_at_the_end_is_given_back() {
+    let rig = Rig::new();
+    rig.add(2);
+    let calls = Calls::default();
+    let archiver = rig.builder().otherwise(calls.handler()).build().unwrap();
+    assert_eq!([rig.push(&archiver, 1).status, rig.push(&archiver, 2).status], [200, 200]);
+    let path = rig.dir.path().join("inbox.db");
+    let mut other = SqliteConnection::establish(path.to_str().unwrap()).unwrap();
+    diesel::sql_query("BEGIN IMMEDIATE").execute(&mut other).unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut run = Box::pin(archiver.run(stopped));
+    // It begins to take some, and has to wait for the other program.
+    assert!(block_on(async { futures_util::poll!(&mut run) }).is_pending());
+    drop(stop);
+    assert!(block_on(async { futures_util::poll!(&mut run) }).is_pending());
+    diesel::sql_query("ROLLBACK").execute(&mut other).unwrap();
+    block_on(run).unwrap();
+    assert_eq!(calls.all(), []);
+    assert_eq!([kept(&archiver, 1).attempts, kept(&archiver, 2).attempts], [0, 0]);
+    assert_eq!(archiver.drain_blocking().unwrap().handled, 2);
+    assert_eq!(calls.all(), [(1, 1), (2, 1)]);
+}
+
+#[test]
+fn a_drain_can_be_ended_early() {
+    let rig = Rig::new();
+    rig.add(20);
+    let (gate, calls) = (Gate::default(), Calls::default());
+    let archiver = rig.builder().concurrency(2).otherwise(gate.handler(&calls)).build().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let draining = archiver.clone();
+    let drain = std::thread::spawn(move || crate::blocking::wait(draining.drain_until(stopped)).unwrap());
+    until("two to run", || gate.inside.load(Ordering::SeqCst) == 2);
+    drop(stop);
+    // Those that run are waited for.
+    assert!(!drain.is_finished());
+    gate.is_open.store(1, Ordering::SeqCst);
+    let summary = drain.join().unwrap();
+    let called = calls.all().len() as u64;
+    assert!((2..=4).contains(&called), "{called} were called");
+    assert_eq!((summary.fetched, summary.handled, summary.dismissed), (20, called, called));
+    let counts = block_on(archiver.inbox().counts()).unwrap();
+    assert_eq!((counts.handled, counts.waiting, counts.to_dismiss), (called, 20 - called, 0));
+    // The rest is done the next time, and one that is ended at once begins nothing.
+    let now = std::future::ready(());
+    assert_eq!(
+        crate::blocking::wait(archiver.drain_until(now)).unwrap(),
+        crate::archiver::Summary::default()
+    );
+    assert_eq!(archiver.drain_blocking().unwrap().handled, 20 - called);
+}
+
+#[test]
+fn one_effect_that_can_not_be_committed_spoils_no_other() {
+    let rig = Rig::new();
+    rig.add(8);
+    let archiver = rig.builder().max_attempts(3).otherwise(|item, tx| async move {
+        tx.commit_with(move |conn| {
+            insert(conn, &item)?;
+            // SQLite notices only at the commit.
+            if item.id() == id(3) {
+                diesel::sql_query("INSERT INTO child (parent) VALUES (99)").execute(conn)?;
+            }
+            Ok(())
+        });
+        Ok(Outcome::Done)
+    });
+    let archiver = archiver.build().unwrap();
+    rig.execute(
+        "CREATE TABLE mine (id INTEGER PRIMARY KEY); CREATE TABLE child (parent INTEGER REFERENCES mine (id) \
+         DEFERRABLE INITIALLY DEFERRED)",
+    );
+    let running = Running::start(&archiver);
+    let ended = |number| state(&archiver, number).is_some_and(|state| state != State::Waiting);
+    until("all to have ended", || (1..=8).all(ended));
+    running.end().unwrap();
+    assert_eq!(mine(&rig), [1, 2, 4, 5, 6, 7, 8]);
+    assert_eq!(state(&archiver, 3), Some(State::Dead));
+    assert!(kept(&archiver, 3).reason.unwrap().contains("FOREIGN KEY"));
+}
+
+#[test]
+fn trouble_of_many_at_a_time_is_one_trouble() {
+    let rig = Rig::new();
+    rig.add(8);
+    let (gate, calls) = (Gate::default(), Calls::default());
+    let archiver = rig.builder().concurrency(8).otherwise(gate.handler(&calls)).build().unwrap();
+    let running = Running::start(&archiver);
+    until("all to run", || gate.inside.load(Ordering::SeqCst) == 8);
+    rig.break_inbox();
+    gate.is_open.store(1, Ordering::SeqCst);
+    until("the trouble to be told", || archiver.inner.status.last_problem().is_some());
+    // Until all eight have failed.
+    std::thread::sleep(Duration::from_millis(300));
+    rig.mend_inbox();
+    let mended = Instant::now();
+    until("all to be handled", || {
+        block_on(archiver.inbox().counts()).is_ok_and(|counts| counts.handled == 8)
+    });
+    // After eight failures in a row it would have waited for half a minute at least.
+    assert!(mended.elapsed() < Duration::from_secs(15), "{:?}", mended.elapsed());
+    running.end().unwrap();
+}
+
+#[test]
+fn a_handler_may_block_within_one_that_blocks() {
+    let (rig, other) = (Rig::new(), Rig::new());
+    rig.add(1);
+    other.add(2);
+    let inner = other.archiver();
+    let archiver = rig.builder().max_attempts(1).otherwise(move |_, _| {
+        let handled = inner.drain_blocking().map(|summary| summary.handled);
+        async move { if handled? == 2 { Ok(Outcome::Done) } else { fails("not all") } }
+    });
+    assert_eq!(archiver.build().unwrap().drain_blocking().unwrap().handled, 1);
 }
 
 #[test]
@@ -305,8 +423,8 @@ fn only_one_handles_an_inbox() {
     let (first, second) = (rig.archiver(), rig.archiver());
     let running = Running::start(&first);
     until("the first to run", || block_on(first.health()).unwrap().last_pull.is_some());
-    assert!(matches!(second.run_blocking(std::future::ready(())), Err(Error::InboxBusy)));
-    assert!(matches!(first.drain_blocking(), Err(Error::InboxBusy)));
+    assert!(matches!(second.run_blocking(std::future::ready(())), Err(Error::InboxBusy { .. })));
+    assert!(matches!(first.drain_blocking(), Err(Error::InboxBusy { .. })));
     // Storing is for all.
     rig.add(1);
     assert_eq!(rig.push(&second, 1).status, 200);

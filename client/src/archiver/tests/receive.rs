@@ -57,8 +57,9 @@ fn what_can_not_be_trusted_leaves_nothing() {
         Archiver::builder(rig.server.client(), rig.inbox()).otherwise(|_, _| async { Ok(Outcome::Done) });
     assert_eq!(take(&no_secret.build().unwrap(), &genuine).status, 401);
     assert!(is_untouched(&archiver));
-    let trouble = block_on(archiver.health()).unwrap().last_error.unwrap();
-    assert!(trouble.what.contains("push"), "{trouble:?}");
+    // Nor can it hide what is really wrong.
+    let health = block_on(archiver.health()).unwrap();
+    assert_eq!((health.refused_pushes, health.last_error), (forged.len() as u64, None));
 }
 
 #[test]
@@ -92,6 +93,30 @@ fn the_tenants_header_must_be_there_with_its_value() {
         assert_eq!(take(archiver, &push.clone().with_header("x-hook", value)).status, status, "{value:?}");
     }
     assert_eq!(take(&both, &signed).status, 401);
+    // While the value is being replaced, both will do; a second name is needed too.
+    let replaced = build(rig.builder().header("x-hook", "old").header("X-Other", "1"));
+    for (value, other, status) in
+        [("old", "1", 200), ("value", "1", 200), ("older", "1", 401), ("old", "2", 401)]
+    {
+        let push = signed.clone().with_header("x-hook", value).with_header("x-other", other);
+        assert_eq!(take(&replaced, &push).status, status, "{value} {other}");
+    }
+}
+
+#[test]
+fn no_more_are_taken_than_there_is_memory_for() {
+    let rig = Rig::new();
+    let archiver = rig.archiver();
+    let push = signed_push(&rig.secret, &document(1, "close"));
+    let mut others = archiver.inner.pushes.share();
+    others.grow(crate::archiver::receive::MOST_PUSHES - push.body.len()).unwrap();
+    // It just fits, as often as one likes.
+    assert_eq!([take(&archiver, &push).status, take(&archiver, &push).status], [200, 200]);
+    others.grow(crate::archiver::receive::MOST_PUSHES).unwrap();
+    let receipt = take(&archiver, &push);
+    assert_eq!((receipt.status, receipt.retry_after), (503, Some(Duration::from_secs(10))));
+    drop(others);
+    assert_eq!(take(&archiver, &push).status, 200);
 }
 
 #[test]
@@ -145,4 +170,17 @@ fn what_can_not_be_stored_is_to_be_sent_again() {
     assert!(is_untouched(&archiver));
     assert_eq!(take(&archiver, &push).status, 200);
     assert_eq!(block_on(archiver.health()).unwrap().last_error, None);
+}
+
+#[test]
+fn what_is_not_known_here_is_kept_too() {
+    let rig = Rig::new();
+    let archiver = Archiver::builder(rig.server.client(), rig.inbox()).header("x-hook", "value");
+    let archiver = archiver.otherwise(|_, _| async { Ok(Outcome::Done) }).build().unwrap();
+    let mut document = serde_json::to_value(document(1, "close")).unwrap();
+    document["data"]["attributes"]["addedByANewerServer"] = 1.into();
+    let body = serde_json::to_string_pretty(&document).unwrap();
+    let header = |name: &str| (name == "x-hook").then_some("value");
+    assert_eq!(block_on(archiver.receive(header, body.as_bytes())).status, 200);
+    assert_eq!(kept(&archiver, 1).document, body);
 }

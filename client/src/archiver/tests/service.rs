@@ -52,3 +52,18 @@ fn a_body_of_more_than_its_limit_is_not_read() {
     large.data.attributes.comment = Some("x".repeat(MAX_PUSH));
     assert_eq!(answer(&archiver, &signed_push(&rig.secret, &large), "/hook", "POST").0, 413);
 }
+
+#[test]
+fn the_body_of_a_stranger_is_not_read() {
+    let rig = Rig::new();
+    let archiver = rig.archiver();
+    let mut large = document(1, "close");
+    large.data.attributes.comment = Some("x".repeat(MAX_PUSH));
+    let large = signed_push(&rig.secret, &large);
+    let old = large.clone().with_header("webhook-timestamp", "1700000000");
+    let unsigned = SignedPush { headers: Vec::new(), ..large };
+    for stranger in [&old, &unsigned] {
+        assert_eq!(answer(&archiver, stranger, "/hook", "POST").0, 401);
+    }
+    assert_eq!(block_on(archiver.health()).unwrap().refused_pushes, 2);
+}

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use futures_channel::mpsc;
 use futures_util::SinkExt as _;
 use serde_json::value::RawValue;
-use tidings_client::Event;
 use tidings_client::api::event::EventDocument;
+use tidings_client::{Event, blocking};
 
 use crate::failure::chain;
 
@@ -22,7 +22,7 @@ pub(crate) fn read(files: Vec<PathBuf>, ahead: usize) -> mpsc::Receiver<Read> {
     std::thread::spawn(move || {
         for file in files {
             let mut send = |read: Read| {
-                let sent = futures_executor::block_on(sender.clone().send(read));
+                let sent = blocking::wait(sender.clone().send(read));
                 sent.map_err(|_| String::new())
             };
             if let Err(problem) = read_file(&file, &mut send) {

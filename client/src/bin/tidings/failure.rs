@@ -7,6 +7,8 @@ use std::io;
 use tidings_client::api::error::ErrorSource;
 use tidings_client::{Error, ErrorCode};
 
+use crate::output::printable;
+
 /// How a command ends when it could do what it was asked to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -84,7 +86,7 @@ impl From<Error> for Failure {
 
 /// An error and what is behind it, in a line.
 pub(crate) fn message(error: &Error) -> String {
-    let Error::Api { status, errors, .. } = error else { return chain(error) };
+    let Error::Api { status, errors, .. } = error else { return printable(&chain(error)) };
     if errors.is_empty() {
         return format!("{status}, without the server's own words: does a proxy stand before it?");
     }
@@ -104,7 +106,7 @@ pub(crate) fn message(error: &Error) -> String {
         }
         let _ = write!(text, " ({} {})", error.status, error.code.as_str());
     }
-    text
+    printable(&text)
 }
 
 /// An error and its sources, as one line.

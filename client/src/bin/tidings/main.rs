@@ -4,6 +4,7 @@
 //! them. Around them: `cli` (the arguments), `config` (which server, which key), `output` and `rows` (what is printed),
 //! `failure` (how it ends).
 
+mod backlog;
 mod cli;
 mod commands;
 mod config;

@@ -39,6 +39,7 @@ pub(crate) struct Progress {
     /// None: plain lines.
     bar: Option<ProgressBar>,
     quiet: bool,
+    colored: bool,
 }
 
 impl Progress {
@@ -52,7 +53,7 @@ impl Progress {
             bar
         });
         let now = Instant::now();
-        Progress { what, begun: now, told: now, done: 0, total, bar, quiet: out.quiet }
+        Progress { what, begun: now, told: now, done: 0, total, bar, quiet: out.quiet, colored: out.colored }
     }
 
     /// Says how much there is to do, once that is known.
@@ -61,7 +62,7 @@ impl Progress {
             return;
         }
         if let (Some(bar), Some(total)) = (&self.bar, total) {
-            bar.set_style(style(true, true));
+            bar.set_style(style(true, self.colored));
             bar.set_length(total);
         }
         self.total = total;
@@ -69,10 +70,11 @@ impl Progress {
 
     /// So much is done now.
     pub(crate) fn set(&mut self, done: u64) {
+        let moved = self.done != done;
         self.done = done;
         match &self.bar {
             Some(bar) => bar.set_position(done),
-            None if !self.quiet && self.told.elapsed() >= EVERY => {
+            None if !self.quiet && moved && self.told.elapsed() >= EVERY => {
                 self.told = Instant::now();
                 say(&line(self.what, done, self.total, self.begun.elapsed()));
             }

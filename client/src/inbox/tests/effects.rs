@@ -133,16 +133,84 @@ fn an_effect_that_ends_the_transaction_of_the_inbox_does_not_end_the_inbox() {
     }
 }
 
+const FAMILY: &str = "CREATE TABLE parents (id INTEGER PRIMARY KEY); \
+     CREATE TABLE children (parent INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)";
+
+fn orphan() -> Vec<Effect> {
+    effect(|conn| Ok(conn.batch_execute("INSERT INTO children VALUES (1)")?))
+}
+
+#[test]
+fn one_that_makes_the_commit_fail_is_found_and_does_no_lasting_harm() {
+    let (_folder, inbox) = prepared(8);
+    execute(&inbox, FAMILY).unwrap();
+    let round = || {
+        let effects = |id| if id == 3 { orphan() } else { insert() };
+        let ids = (1..=8).map(|id| inbox.finish(sequence(id), End::Handled, effects(id)));
+        together(&inbox, ids.collect())
+    };
+    // Whose fault it is can't be told; what all had to write is gone.
+    let outcomes = round();
+    assert!(outcomes.iter().all(|outcome| matches!(outcome, Err(Error::EffectsLost))), "{outcomes:?}");
+    assert_eq!(written(&inbox), 0);
+    // The next time each is on its own.
+    for (id, outcome) in (1..).zip(round()) {
+        match id {
+            3 => assert!(matches!(outcome, Err(Error::Effect(_))), "{outcome:?}"),
+            _ => assert!(outcome.is_ok(), "{id}: {outcome:?}"),
+        }
+        assert_eq!(handled(&inbox, id), id != 3);
+    }
+    assert_eq!(written(&inbox), 7);
+    block_on(inbox.finish(sequence(3), End::Handled, insert())).unwrap();
+    assert!(handled(&inbox, 3));
+}
+
+/// What a handler may have put into an effect.
+struct PanicsAtTheEnd;
+
+impl Drop for PanicsAtTheEnd {
+    fn drop(&mut self) {
+        panic!("on purpose");
+    }
+}
+
+#[test]
+fn a_panic_does_not_end_the_threads_of_the_inbox() {
+    let (_folder, inbox) = prepared(3);
+    finish(&inbox, 1, End::Dead("no".to_owned()));
+    let panics = PanicsAtTheEnd;
+    let unused = effect(move |_| {
+        drop(panics);
+        Ok(())
+    });
+    // Those of one that is not waiting are not used, but they are let go.
+    let outcomes = together(
+        &inbox,
+        vec![
+            inbox.finish(sequence(1), End::Handled, unused),
+            inbox.finish(sequence(2), End::Handled, insert()),
+        ],
+    );
+    assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+    assert!(handled(&inbox, 2));
+
+    let broken = block_on(inbox.inner.writer.run(|conn| -> Result<(), Error> {
+        conn.batch_execute("INSERT INTO effects (id) VALUES (9)")?;
+        panic!("on purpose")
+    }));
+    assert!(matches!(broken, Err(Error::Inbox(_))), "{broken:?}");
+    block_on(inbox.finish(sequence(3), End::Handled, insert())).unwrap();
+    let broken = block_on(inbox.inner.reader.run(|_| -> Result<(), Error> { panic!("on purpose") }));
+    assert!(matches!(broken, Err(Error::Inbox(_))), "{broken:?}");
+    assert!(handled(&inbox, 3));
+    assert_eq!(written(&inbox), 2, "what broke off is undone");
+}
+
 #[test]
 fn a_constraint_that_is_checked_at_the_end_fails_alone() {
     let (_folder, inbox) = prepared(2);
-    execute(
-        &inbox,
-        "CREATE TABLE parents (id INTEGER PRIMARY KEY); \
-         CREATE TABLE children (parent INTEGER REFERENCES parents (id) DEFERRABLE INITIALLY DEFERRED)",
-    )
-    .unwrap();
-    let orphan = || effect(|conn| Ok(conn.batch_execute("INSERT INTO children VALUES (1)")?));
+    execute(&inbox, FAMILY).unwrap();
     let push = incoming(3, false);
     let receive = async { inbox.receive(None, push).await.map(drop) };
     let futures: Vec<futures_util::future::BoxFuture<'_, _>> = vec![

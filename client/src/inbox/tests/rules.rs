@@ -31,12 +31,114 @@ fn a_push_shows_a_hole_only_beyond_what_is_known() {
     assert_eq!(receive(1), Received { is_new: new, shows_hole: false });
     assert_eq!(receive(2), Received { is_new: new, shows_hole: false });
     assert_eq!(receive(5), Received { is_new: new, shows_hole: true });
-    assert_eq!(receive(5), Received { is_new: duplicate, shows_hole: false });
-    // It fills the hole, or a part of it.
-    assert_eq!(receive(4), Received { is_new: new, shows_hole: false });
+    assert_eq!(receive(6), Received { is_new: new, shows_hole: false }, "it was told with 5");
+    // Whoever pushed it may be gone before he was told.
+    assert_eq!(receive(5), Received { is_new: duplicate, shows_hole: true });
+    assert_eq!(receive(4), Received { is_new: new, shows_hole: true });
+    assert_eq!(receive(3), Received { is_new: new, shows_hole: false }, "it fills the hole");
+    assert_eq!(receive(4), Received { is_new: duplicate, shows_hole: false });
     block_on(inbox.store_page(None, Vec::new(), sequence(8))).unwrap();
     assert_eq!(receive(9), Received { is_new: new, shows_hole: false }, "what had expired is no hole");
     assert_eq!(receive(11), Received { is_new: new, shows_hole: true });
+}
+
+fn dated(id: i64, time: &str, comment: &str) -> Incoming {
+    let document =
+        format!(r#"{{"data":{{"id":"{id}","attributes":{{"createdAt":"{time}","comment":"{comment}"}}}}}}"#);
+    Incoming { document, ..incoming(id, false) }
+}
+
+#[test]
+fn another_notification_with_the_same_id_is_refused() {
+    let (_folder, _, inbox) = new_inbox();
+    const TIME: &str = "2026-05-01T10:00:00.25Z";
+    block_on(inbox.receive(None, dated(1, TIME, ""))).unwrap();
+    // The same, as the list shows it later, and with its time written in another way.
+    assert_eq!(block_on(inbox.store_page(None, vec![dated(1, TIME, "seen")], sequence(1))).unwrap(), 0);
+    block_on(inbox.receive(None, dated(1, "2026-05-01T12:00:00.250+02:00", ""))).unwrap();
+
+    let later = dated(1, "2026-05-01T10:00:00.26Z", "");
+    let other_type = Incoming { event_type: "open".to_owned(), ..dated(1, TIME, "seen") };
+    for other in [later, other_type] {
+        let error = block_on(inbox.receive(None, other.clone())).unwrap_err();
+        assert!(matches!(error, Error::OtherHistory { id } if id == sequence(1)), "{error:?}");
+        let items = vec![other, dated(2, TIME, "")];
+        let error = block_on(inbox.store_page(None, items, sequence(2))).unwrap_err();
+        assert!(matches!(error, Error::OtherHistory { id } if id == sequence(1)), "{error:?}");
+    }
+    assert_eq!(block_on(inbox.held()).unwrap(), [1..=1], "nothing of the page is kept");
+    assert_eq!(block_on(inbox.cursor()).unwrap(), sequence(1));
+}
+
+#[test]
+fn an_attempt_that_was_not_begun_does_not_count() {
+    let (_folder, _, inbox) = new_inbox();
+    block_on(inbox.store_page(None, page(1..=4), sequence(4))).unwrap();
+    let attempts = |limit| -> Vec<_> {
+        let claimed = block_on(inbox.claim(limit, Vec::new())).unwrap();
+        claimed.into_iter().map(|claimed| (claimed.id.get(), claimed.attempt)).collect()
+    };
+    assert_eq!(attempts(3), [(1, 1), (2, 1), (3, 1)]);
+    finish(&inbox, 3, End::Handled);
+    // 3 is handled, 4 was never claimed.
+    block_on(inbox.release(sequences([2, 3, 4, 99]))).unwrap();
+    assert_eq!(attempts(9), [(1, 2), (2, 1), (4, 1)]);
+    assert_eq!(block_on(inbox.get(sequence(3))).unwrap().unwrap().attempts, 1);
+}
+
+#[test]
+fn what_is_put_off_costs_a_claim_nothing() {
+    let (_folder, _, inbox) = new_inbox();
+    #[derive(diesel::QueryableByName)]
+    struct Step {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        detail: String,
+    }
+    let steps = block_on(inbox.inner.reader.run(|conn| {
+        let plan = diesel::sql_query(format!("EXPLAIN QUERY PLAN {}", crate::inbox::store::DUE));
+        Ok(diesel::RunQueryDsl::load::<Step>(plan, conn)?)
+    }));
+    let steps: Vec<_> = steps.unwrap().into_iter().map(|step| step.detail).collect();
+    assert!(steps[0].contains("SEARCH n USING INDEX inbox_waiting (due_at<?)"), "{steps:?}");
+    assert!(!steps.iter().any(|step| step.contains("TEMP B-TREE")), "{steps:?}");
+}
+
+#[test]
+fn what_was_put_off_by_a_clock_that_was_ahead_waits_no_longer_than_was_meant() {
+    const YEAR: &str = "365 * 86400 * 1000000";
+    let (_folder, path, inbox) = new_inbox();
+    block_on(inbox.store_page(None, page(1..=3), sequence(3))).unwrap();
+    assert_eq!(claim(&inbox, 2), [1, 2]);
+    let hours = |hours: u64| Utc::now() + Duration::from_secs(hours * 3600);
+    finish(&inbox, 1, End::RetryAt(hours(2), "ahead".to_owned()));
+    finish(&inbox, 2, End::RetryAt(hours(24 * 30), "asked for".to_owned()));
+    // As if the clock had been a year ahead as 1 failed and 3 came.
+    let ahead = format!(
+        "UPDATE inbox_notifications SET due_at = due_at + {YEAR}, due_since = due_since + {YEAR} WHERE id <> 2"
+    );
+    let ahead: &'static str = Box::leak(ahead.into_boxed_str());
+    execute(&inbox, ahead).unwrap();
+    let retry_at = |inbox: &Inbox, id| block_on(inbox.get(sequence(id))).unwrap().unwrap().retry_at.unwrap();
+    // The clock is found to have gone back: it was later before.
+    let later = (Utc::now() + Duration::from_secs(365 * 86_400)).timestamp_micros();
+    inbox.inner.clock_checked.store(later, std::sync::atomic::Ordering::Relaxed);
+    assert_eq!(claim(&inbox, 9), [3]);
+    assert!(retry_at(&inbox, 1) > hours(1) && retry_at(&inbox, 1) <= hours(2));
+    assert!(retry_at(&inbox, 2) > hours(24 * 29), "that one was meant to");
+    // Or it went back before the program began.
+    execute(&inbox, ahead).unwrap();
+    drop(inbox);
+    let inbox = Inbox::open(path).unwrap();
+    assert_eq!(claim(&inbox, 9), [3]);
+    assert!(retry_at(&inbox, 1) <= hours(2));
+}
+
+#[test]
+fn whether_the_clock_has_gone_back_is_looked_at_once_in_a_while() {
+    let (_folder, _, inbox) = new_inbox();
+    let begin = Utc::now();
+    let at = |seconds| inbox.checks_clock(begin + chrono::TimeDelta::seconds(seconds));
+    assert_eq!([0, 0, 59, 60, 61, 58, 59].map(at), [true, false, false, true, false, true, false]);
 }
 
 #[test]
@@ -194,7 +296,7 @@ fn what_was_given_up_or_handled_is_handled_again_at_request() {
     assert_eq!(block_on(inbox.replay(sequences([1, 4, 5]))).unwrap(), 1);
     let replayed = block_on(inbox.get(sequence(4))).unwrap().unwrap();
     assert_eq!((replayed.state, replayed.attempts, replayed.ended_at), (State::Waiting, 0, None));
-    assert_eq!(claim(&inbox, 9), [1, 3, 4, 5, 6]);
+    assert_eq!(claim(&inbox, 9), [5, 6, 1, 3, 4], "after those that have been waiting");
 }
 
 #[test]
@@ -234,8 +336,8 @@ fn a_million_ids_are_told_as_ranges() {
     execute(
         &inbox,
         "WITH RECURSIVE ids (id) AS (SELECT 1 UNION ALL SELECT id + 1 FROM ids WHERE id < 1000000) \
-         INSERT INTO inbox_notifications (id, type, state, dismiss, source, attempts, received_at, due_at) \
-         SELECT id, 'close', 1, 0, 1, 1, 0, 0 FROM ids",
+         INSERT INTO inbox_notifications (id, type, state, dismiss, source, attempts, received_at, due_at, due_since) \
+         SELECT id, 'close', 1, 0, 1, 1, 0, 0, 0 FROM ids",
     )
     .unwrap();
     let begun = std::time::Instant::now();
@@ -248,8 +350,8 @@ fn a_million_ids_are_told_as_ranges() {
     .unwrap();
     execute(
         &inbox,
-        "INSERT INTO inbox_notifications (id, type, state, dismiss, source, attempts, received_at, due_at) \
-         VALUES (9223372036854775806, 'close', 0, 0, 0, 0, 0, 0), (9223372036854775807, 'close', 0, 0, 0, 0, 0, 0)",
+        "INSERT INTO inbox_notifications (id, type, state, dismiss, source, attempts, received_at, due_at, due_since) \
+         VALUES (9223372036854775806, 'close', 0, 0, 0, 0, 0, 0, 0), (9223372036854775807, 'close', 0, 0, 0, 0, 0, 0, 0)",
     )
     .unwrap();
     let begun = std::time::Instant::now();
@@ -263,4 +365,20 @@ fn a_million_ids_are_told_as_ranges() {
     expected.push(999_009..=1_000_000);
     expected.push(i64::MAX - 1..=i64::MAX);
     assert_eq!(ranges, expected);
+}
+
+#[test]
+fn an_error_says_which_file_it_is_and_what_to_do() {
+    let path = PathBuf::from("of/mine/inbox.db");
+    let source = std::io::Error::other("no");
+    for (error, expected) in [
+        (Error::InboxBusy { path: path.clone() }, ["of/mine/inbox.db", "end the other one first"]),
+        (Error::Lock { path, source }, ["of/mine/inbox.db", "must be writable"]),
+        (Error::DiskFull, ["full", "make room"]),
+        (Error::OtherTenant { inbox: "a".to_owned(), given: "b".to_owned() }, ["tenant a", "of its own"]),
+        (Error::OtherHistory { id: sequence(7) }, ["id 7", "begin a new one"]),
+    ] {
+        let text = error.to_string();
+        assert!(expected.iter().all(|part| text.contains(part)), "{text}");
+    }
 }

@@ -48,6 +48,10 @@ pub(crate) struct Set {
 }
 
 pub(crate) async fn run(context: &Context, command: Command) -> Outcome {
+    let lists = matches!(context.out.format, Format::Csv | Format::Ids);
+    if lists && !matches!(command, Command::Test) {
+        return Err(Failure::usage("settings are printed as table or json"));
+    }
     match command {
         Command::Get(arguments) => get(context, arguments).await,
         Command::Set(arguments) => set(context, arguments).await,
@@ -81,9 +85,6 @@ async fn get(context: &Context, arguments: Get) -> Outcome {
 fn print(out: &Out, name: &str, value: &Value) -> Outcome {
     match (out.format, value) {
         (Format::Json | Format::Ndjson, _) => out.json(value)?,
-        (Format::Csv | Format::Ids, _) => {
-            return Err(Failure::usage("settings are printed as table or json"));
-        }
         (_, Value::Object(members)) if !members.is_empty() => show(out, name, value)?,
         // Alone it is a value for scripts.
         (_, Value::String(text)) => out.line(text)?,

@@ -1,30 +1,24 @@
 //! `tidings sync` and `tidings listen`: an archiver as a program.
 
+use std::cell::Cell;
 use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use actix_web::{App, HttpResponse, HttpServer, web};
 use clap::Args;
-use futures_util::future::{Either, pending, select};
-use tidings_client::archiver::{self, Health, Item, Summary, every};
-use tidings_client::inbox::BoxError;
+use futures_util::future::{Either, select};
+use tidings_client::archiver::{Summary, every};
 use tidings_client::{Archiver, Client, Error, Inbox};
 
 use super::post::read;
 use super::{Context, Outcome};
+use crate::backlog::watch;
 use crate::failure::{Exit, Failure};
-use crate::handler::{Handler, Target};
+use crate::handler::Target;
 use crate::output::Out;
-use crate::progress::Progress;
-use crate::values::{interval, short};
-
-/// How often what is going on is looked at.
-const LOOK: Duration = Duration::from_millis(250);
-/// A backlog of so many is worth a bar.
-const MANY: u64 = 200;
+use crate::values::{count, interval, short};
 
 /// The arguments of `sync`.
 #[derive(Args)]
@@ -55,36 +49,6 @@ pub(crate) struct Listen {
     header: Option<String>,
     #[command(flatten)]
     archive: Archive,
-}
-
-/// The handlers at work, and whether more may begin.
-#[derive(Default)]
-struct Work {
-    ending: AtomicBool,
-    running: AtomicUsize,
-}
-
-impl Work {
-    /// Handles one, unless it is to end.
-    async fn one(&self, handler: &Handler, item: Item) -> Result<archiver::Outcome, BoxError> {
-        if self.ending.load(Ordering::Relaxed) {
-            return pending().await;
-        }
-        self.running.fetch_add(1, Ordering::Relaxed);
-        let outcome = handler.handle(item).await;
-        self.running.fetch_sub(1, Ordering::Relaxed);
-        outcome
-    }
-
-    /// Lets none begin, and waits for those that have.
-    async fn end(&self) {
-        self.ending.store(true, Ordering::Relaxed);
-        while self.running.load(Ordering::Relaxed) > 0 {
-            tokio::time::sleep(LOOK).await;
-        }
-        // Until the last of them is recorded.
-        tokio::time::sleep(LOOK).await;
-    }
 }
 
 /// What both take.
@@ -121,10 +85,8 @@ impl Archive {
         client: Client,
         secrets: Vec<String>,
         header: Option<(String, String)>,
-    ) -> Result<(Archiver, Arc<Work>), Failure> {
+    ) -> Result<Archiver, Failure> {
         let handler = Arc::new(self.target.handler()?);
-        let work = Arc::new(Work::default());
-        let at_work = Arc::clone(&work);
         let mut builder = Archiver::builder(client, Inbox::open(&self.inbox)?);
         for secret in secrets {
             builder = builder.secret(secret);
@@ -134,24 +96,23 @@ impl Archive {
         }
         let archiver = builder
             .otherwise(move |item, _| {
-                let (handler, work) = (Arc::clone(&handler), Arc::clone(&at_work));
-                async move { work.one(&handler, item).await }
+                let handler = Arc::clone(&handler);
+                async move { handler.handle(item).await }
             })
             .catch_up(every(self.every))
             .concurrency(usize::from(self.concurrency))
             .max_attempts(self.max_attempts)
             .build();
-        let archiver = archiver.map_err(|error| Failure::from(error).exit(Exit::Usage))?;
-        Ok((archiver, work))
+        archiver.map_err(|error| Failure::from(error).exit(Exit::Usage))
     }
 }
 
 pub(crate) async fn sync(context: &Context, arguments: Sync) -> Outcome {
     let Sync { archive, once } = arguments;
     let every = short(archive.every);
-    let (archiver, work) = archive.open(context.client()?, Vec::new(), None)?;
+    let archiver = archive.open(context.client()?, Vec::new(), None)?;
     if once {
-        return drain(context, &archiver, &work).await;
+        return drain(context, &archiver).await;
     }
     context.out.note(&format!("catches up every {every}; Ctrl-C ends it"));
     run(context, &archiver).await
@@ -178,7 +139,7 @@ pub(crate) async fn listen(context: &Context, arguments: Listen) -> Outcome {
             .hint("Give the tenant's signing secret with --secret @FILE or TIDINGS_SECRET, or its header with --header."));
     }
     let path = format!("/{}", path.trim_start_matches('/'));
-    let (archiver, _) = archive.open(context.client()?, secrets, header)?;
+    let archiver = archive.open(context.client()?, secrets, header)?;
     let (receiver, place) = (archiver.clone(), path.clone());
     let server = HttpServer::new(move || {
         let health = receiver.clone();
@@ -216,6 +177,7 @@ async fn healthz(archiver: Archiver) -> HttpResponse {
         "dead": health.dead,
         "toDismiss": health.to_dismiss,
         "lastPush": health.last_push,
+        "refusedPushes": health.refused_pushes,
         "lastPull": health.last_pull,
         "staleSince": health.stale_since,
         "lastError": health.last_error.map(|problem| problem.what),
@@ -265,31 +227,30 @@ async fn run(context: &Context, archiver: &Archiver) -> Outcome {
 }
 
 /// Does what there is to do.
-async fn drain(context: &Context, archiver: &Archiver, at_work: &Work) -> Outcome {
+async fn drain(context: &Context, archiver: &Archiver) -> Outcome {
     let out = &context.out;
-    let work = async {
-        let interrupted = async {
-            shutdown(out.clone()).await;
-            at_work.end().await;
-        };
-        match select(pin!(archiver.drain()), pin!(interrupted)).await {
-            Either::Left((ended, _)) => ended.map_err(explain),
-            Either::Right(_) => {
-                Err(Failure::new("interrupted; what was done stays done, run it again to go on"))
-            }
-        }
+    let is_interrupted = Cell::new(false);
+    let stop = async {
+        shutdown(out.clone()).await;
+        is_interrupted.set(true);
     };
+    let work = async { archiver.drain_until(stop).await.map_err(explain) };
     let summary = match select(pin!(work), pin!(watch(out, archiver, false))).await {
         Either::Left((ended, _)) => ended?,
         Either::Right((never, _)) => match never {},
     };
+    if is_interrupted.get() {
+        return Err(Failure::new("interrupted; what was done stays done, run it again to go on"));
+    }
     let Summary { fetched, handled, failed, dead, dismissed, .. } = summary;
     if out.is_table() {
         let mut text = format!("fetched {fetched}, handled {handled}, dismissed {dismissed}");
-        for (number, what) in [(failed, "attempts failed"), (dead, "given up")] {
-            if number > 0 {
-                text = format!("{text}, {number} {what}");
-            }
+        if failed > 0 {
+            let failed = usize::try_from(failed).unwrap_or(usize::MAX);
+            text = format!("{text}, {} failed", count(failed, "attempt"));
+        }
+        if dead > 0 {
+            text = format!("{text}, {dead} given up");
         }
         out.note(&text);
     } else {
@@ -297,13 +258,15 @@ async fn drain(context: &Context, archiver: &Archiver, at_work: &Work) -> Outcom
             "fetched": fetched, "handled": handled, "failed": failed, "dead": dead, "dismissed": dismissed,
         }))?;
     }
-    let done = usize::try_from(handled).unwrap_or(usize::MAX);
-    Ok(Exit::of(done, usize::try_from(failed + dead).unwrap_or(usize::MAX)))
+    // What failed and then succeeded after all is done.
+    let left = if failed > 0 { archiver.inbox().counts().await?.waiting } else { 0 };
+    let size = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    Ok(Exit::of(size(handled), size(left + dead)))
 }
 
 fn explain(error: Error) -> Failure {
     let hint = match &error {
-        Error::InboxBusy => Some("Is another `tidings sync` or `tidings listen` running on it?"),
+        Error::InboxBusy { .. } => Some("Is another `tidings sync` or `tidings listen` running on it?"),
         Error::OtherTenant { .. } => {
             Some("Use another --inbox for this key, or the key of the inbox's tenant.")
         }
@@ -313,64 +276,5 @@ fn explain(error: Error) -> Failure {
     match hint {
         Some(hint) => failure.hint(hint),
         None => failure,
-    }
-}
-
-/// Shows how far a backlog is, and tells of trouble when it begins and when it has passed.
-async fn watch(out: &Out, archiver: &Archiver, telling: bool) -> std::convert::Infallible {
-    let mut stage: Option<Stage> = None;
-    let mut trouble: Option<String> = None;
-    let start = archiver.inbox().cursor().await.map_or(0, |cursor| cursor.get());
-    loop {
-        tokio::time::sleep(LOOK).await;
-        let Ok(health) = archiver.health().await else { continue };
-        stage = Stage::next(stage, out, &health, start);
-        let now = health.last_error.map(|problem| problem.what);
-        if telling && now != trouble {
-            let text = match &now {
-                Some(what) => format!("tidings: {what}; trying again"),
-                None => "tidings: all is well again".to_owned(),
-            };
-            out.note(&text);
-            trouble = now;
-        }
-    }
-}
-
-/// A backlog on its way: first fetched, then handled.
-struct Stage {
-    fetching: bool,
-    progress: Progress,
-    /// With handling: the most that were waiting.
-    most: u64,
-}
-
-impl Stage {
-    fn next(stage: Option<Stage>, out: &Out, health: &Health, start: i64) -> Option<Stage> {
-        let lag = health.lag.unwrap_or(0);
-        let fetching = match &stage {
-            Some(Stage { fetching: true, .. }) => lag > 0,
-            _ => lag >= MANY,
-        };
-        if !fetching && health.depth < if stage.is_some() { 1 } else { MANY } {
-            return None;
-        }
-        let mut stage = match stage.filter(|stage| stage.fetching == fetching) {
-            Some(stage) => stage,
-            None => {
-                let what = if fetching { "fetched" } else { "handled" };
-                Stage { fetching, progress: Progress::new(out, what, Some(0)), most: 0 }
-            }
-        };
-        let (done, total) = if fetching {
-            let fetched = health.cursor.get().saturating_sub(start).max(0).cast_unsigned();
-            (fetched, fetched + lag)
-        } else {
-            stage.most = stage.most.max(health.depth);
-            (stage.most - health.depth, stage.most)
-        };
-        stage.progress.total(Some(total));
-        stage.progress.set(done);
-        Some(stage)
     }
 }
