@@ -95,7 +95,12 @@ fn main() {
     match options.part {
         Some(Part::Echo { port, workers }) => echo::run(port, workers),
         Some(Part::Receiver { port }) => runtime.block_on(receiver::run(port)),
-        Some(Part::CatchUp { count }) => runtime.block_on(catch_up::run(&options, count)),
+        Some(Part::CatchUp { count }) => {
+            // The server is gone by then.
+            if !runtime.block_on(catch_up::run(&options, count)) {
+                std::process::exit(1);
+            }
+        }
         Some(Part::CaughtUp { way, ref url, ref key, count, ref file }) => {
             runtime.block_on(catch_up::part(way, url, key, file, count));
         }
