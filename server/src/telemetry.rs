@@ -159,7 +159,7 @@ pub enum LogFormat {
 /// library that reads requests says nothing.
 const LOGGED: &str = "info,actix_http::h1=off";
 
-/// Starts logging to standard error. `RUST_LOG` chooses what; [`LOGGED`] is the default.
+/// Starts logging to standard error. `RUST_LOG` chooses what; else everything from `info` on.
 pub fn start_logging(format: LogFormat) {
     use std::io::IsTerminal;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()

@@ -32,22 +32,22 @@ Exit codes: 0 done, 1 failed, 2 wrong arguments, 3 only a part was done, 4 nothi
 #[derive(Args)]
 #[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
-    /// The server [TIDINGS_URL; else http://127.0.0.1:8080]
+    /// The server (TIDINGS_URL; else 127.0.0.1:8080 over http)
     #[arg(long, global = true, value_name = "URL")]
     url: Option<String>,
-    /// The tenant's key; its role decides what is allowed [TIDINGS_KEY]
+    /// The tenant's key; its role decides what is allowed (TIDINGS_KEY)
     #[arg(long, global = true, value_name = "KEY", hide_env_values = true)]
     key: Option<String>,
-    /// A profile of the configuration file [TIDINGS_PROFILE]
+    /// A profile of the configuration file (TIDINGS_PROFILE)
     #[arg(long, global = true, value_name = "NAME")]
     profile: Option<String>,
-    /// The configuration file [TIDINGS_CONFIG]
+    /// The configuration file (TIDINGS_CONFIG)
     #[arg(long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How results are printed
     #[arg(short, long, global = true, value_name = "FORMAT", value_enum)]
     pub(crate) output: Option<Format>,
-    /// No colours, also not on a terminal [NO_COLOR]
+    /// No colours, also not on a terminal (NO_COLOR)
     #[arg(long, global = true)]
     pub(crate) no_color: bool,
     /// Say nothing but results and errors

@@ -41,7 +41,7 @@ pub(crate) struct Listen {
     /// The path of the push URL
     #[arg(long, default_value = "/")]
     path: String,
-    /// A signing secret of the tenant, or @FILE; several while it is being replaced [TIDINGS_SECRET]
+    /// A signing secret of the tenant, or @FILE; several while it is being replaced (TIDINGS_SECRET)
     #[arg(long, value_name = "whsec_…")]
     secret: Vec<String>,
     /// A header that each push must have: 'X-Hook: value', or @FILE
