@@ -180,7 +180,9 @@ impl Reader {
             .replace("<this repository>", "tidings.git");
         for (name, value) in &self.keys {
             // As in the documentation: the beginning, and three dots in the place of the rest.
-            let begin = if *name == "SECRET" { "whsec_" } else { &value[..value.rfind('_').unwrap() + 1] };
+            // What follows it is random, and may have the same character in it.
+            let parts = if *name == "SECRET" { 0 } else { 1 };
+            let begin = &value[..value.match_indices('_').nth(parts).unwrap().0 + 1];
             while let Some(at) = text.find(begin).filter(|at| !text[*at..].starts_with(value.as_str())) {
                 let end = text[at..]
                     .find(|c: char| c.is_whitespace() || matches!(c, '\'' | '"'))
