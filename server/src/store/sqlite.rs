@@ -70,7 +70,9 @@ mod dialect {
 
     use super::*;
     use crate::rules::notification::Micros;
-    use crate::store::rows::{AttemptEnd, NotificationInsert, PositionRow, ResourceRow, StateInsert};
+    use crate::store::rows::{
+        AttemptEnd, LockedRow, NotificationInsert, PositionRow, ResourceRow, StateInsert,
+    };
     use crate::store::schema::{notifications, positions, states};
 
     /// How rows are read one after the other.
@@ -127,13 +129,18 @@ mod dialect {
         Ok(chrono::Utc::now().timestamp_micros())
     }
 
-    /// The positions of the tenants. SQLite has one writer, so there is nothing to lock.
-    pub(super) fn positions(conn: &mut Conn, tenants: &[i64]) -> Result<Vec<PositionRow>> {
+    /// The positions of the tenants. SQLite has one writer, so there is nothing to lock; and one node, so nobody has to
+    /// know of others.
+    pub(super) fn positions(conn: &mut Conn, tenants: &[i64]) -> Result<Vec<LockedRow>> {
         let mut rows = Vec::with_capacity(tenants.len());
         for tenant in tenants {
-            let row =
-                positions::table.find(tenant).select(PositionRow::as_select()).first(conn).optional()?;
-            rows.extend(row);
+            let row = positions::table.find(tenant).select((PositionRow::as_select(), positions::lane_owner));
+            let row: Option<(PositionRow, Option<i64>)> = row.first(conn).optional()?;
+            rows.extend(row.map(|(position, lane_owner)| LockedRow {
+                position,
+                lane_owner,
+                owner_is_known: false,
+            }));
         }
         Ok(rows)
     }
@@ -171,13 +178,21 @@ mod dialect {
         Ok(())
     }
 
-    pub(super) fn put_positions(conn: &mut Conn, positions: &[(i64, i64)]) -> Result<()> {
-        for (tenant, last) in positions {
-            Fixed(
-                "UPDATE positions SET last_sequence = ? WHERE tenant_id = ?",
-                &[Number(*last), Number(*tenant)],
-            )
-            .execute(conn)?;
+    /// Stores the newest sequences, and the node whose the lane is from now on where that changes.
+    pub(super) fn put_positions(conn: &mut Conn, positions: &[(i64, i64, Option<i64>)]) -> Result<()> {
+        for (tenant, last, owner) in positions {
+            match owner {
+                None => Fixed(
+                    "UPDATE positions SET last_sequence = ? WHERE tenant_id = ?",
+                    &[Number(*last), Number(*tenant)],
+                )
+                .execute(conn)?,
+                Some(owner) => Fixed(
+                    "UPDATE positions SET last_sequence = ?, lane_owner = ? WHERE tenant_id = ?",
+                    &[Number(*last), Number(*owner), Number(*tenant)],
+                )
+                .execute(conn)?,
+            };
         }
         Ok(())
     }
@@ -201,30 +216,6 @@ mod dialect {
     ) -> Result<HashSet<(i64, i64)>> {
         let mut recorded = HashSet::new();
         for end in ends {
-            // The log first: the state names the node only until the lease ends.
-            if let Some(log) = &end.log {
-                Fixed(
-                    "INSERT INTO attempts (tenant_id, sequence, number, started_at, duration_ms, url, address, \
-                     reason, response_status, response_text, error) \
-                     SELECT tenant_id, sequence, attempts + 1, ?, ?, ?, ?, ?, ?, ?, ? FROM states \
-                     WHERE tenant_id = ? AND sequence = ? AND owner = ? AND attempts = ?",
-                    &[
-                        Number(log.started_at),
-                        Number(log.duration_ms.into()),
-                        Text(log.url),
-                        MaybeText(log.address),
-                        Number(log.reason.into()),
-                        MaybeNumber(log.response_status.map(Into::into)),
-                        Text(&log.response_text),
-                        MaybeNumber(log.error.map(Into::into)),
-                        Number(end.tenant_id),
-                        Number(end.sequence),
-                        Number(node),
-                        Number(end.attempts.into()),
-                    ],
-                )
-                .execute(conn)?;
-            }
             let updated = Fixed(
                 "UPDATE states SET push_state = ?, attempts = attempts + 1, due_at = ?, owner = NULL, \
                  is_dismissed = is_dismissed OR ?, processed_at = ?, response_status = ?, error = ? \
@@ -243,8 +234,30 @@ mod dialect {
                 ],
             )
             .execute(conn)?;
-            if updated > 0 {
-                recorded.insert((end.tenant_id, end.sequence));
+            if updated == 0 {
+                continue;
+            }
+            recorded.insert((end.tenant_id, end.sequence));
+            if let Some(log) = &end.log {
+                // An attempt may be told of twice in one batch, when the first telling was in doubt; it was updated once.
+                Fixed(
+                    "INSERT INTO attempts (tenant_id, sequence, number, started_at, duration_ms, url, address, \
+                     reason, response_status, response_text, error) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    &[
+                        Number(end.tenant_id),
+                        Number(end.sequence),
+                        Number(i64::from(end.attempts) + 1),
+                        Number(log.started_at),
+                        Number(log.duration_ms.into()),
+                        Text(log.url),
+                        MaybeText(log.address),
+                        Number(log.reason.into()),
+                        MaybeNumber(log.response_status.map(Into::into)),
+                        Text(&log.response_text),
+                        MaybeNumber(log.error.map(Into::into)),
+                    ],
+                )
+                .execute(conn)?;
             }
         }
         Ok(recorded)
