@@ -107,6 +107,9 @@ pub struct Options {
     /// The database: sqlite:PATH or postgres://… [default: sqlite:./tidings.db]
     #[arg(long, env = "TIDINGS_DATABASE_URL", global = true, hide_env_values = true)]
     database_url: Option<String>,
+    /// A standby of the PostgreSQL database: lists are read from it whenever it has everything [default: none]
+    #[arg(long, env = "TIDINGS_REPLICA_URL", global = true, hide_env_values = true)]
+    replica_url: Option<String>,
     /// The address to listen on [default: 127.0.0.1:8080]
     #[arg(long, env = "TIDINGS_LISTEN", global = true)]
     listen: Option<SocketAddr>,
@@ -211,6 +214,10 @@ impl Config {
         let file = flags.config.as_deref().map(read).transpose()?.unwrap_or_default();
         let url =
             flags.database_url.or(file.database_url).unwrap_or_else(|| "sqlite:./tidings.db".to_owned());
+        let mut database = url.parse::<DatabaseUrl>()?;
+        if let Some(replica) = flags.replica_url.or(file.replica_url) {
+            database = database.with_replica(&replica)?;
+        }
         let listen = flags.listen.or(file.listen).unwrap_or(SocketAddr::from(([127, 0, 0, 1], 8080)));
         let operator_key = flags.operator_key.or(file.operator_key);
         if operator_key.as_ref().is_some_and(|key| key.trim().is_empty()) {
@@ -233,7 +240,7 @@ impl Config {
             return Err(ConfigError::Workers);
         }
         Ok(Config {
-            database: url.parse::<DatabaseUrl>()?,
+            database,
             listen,
             operator_key: operator_key.map(Secret::new),
             public_url,
@@ -273,6 +280,10 @@ impl fmt::Display for Config {
             None => format!("# {name} is not given"),
         };
         writeln!(f, "database-url = {:?}", self.database.to_string())?;
+        match self.database.replica() {
+            Some(replica) => writeln!(f, "replica-url = {:?}", replica.to_string())?,
+            None => writeln!(f, "# replica-url is not given")?,
+        }
         writeln!(f, "listen = {:?}", self.listen.to_string())?;
         writeln!(f, "{}", masked("operator-key", &self.operator_key))?;
         match &self.public_url {

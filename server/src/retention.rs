@@ -121,12 +121,20 @@ async fn expire(
     if oldest.is_none_or(|oldest| oldest >= received_before) {
         return Ok(0);
     }
+    let tune =
+        |name: &str, usual: i64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(usual);
+    let (size, pause, share) = (tune("SWEEP_BATCH", BATCH), tune("SWEEP_PAUSE", 0), tune("SWEEP_SHARE", 0));
     while !*stopping.borrow() {
-        let batch =
-            store.write(Some(tenant), move |conn| conn.expire(tenant, received_before, BATCH)).await?;
+        let begun = std::time::Instant::now();
+        let batch = store.write(Some(tenant), move |conn| conn.expire(tenant, received_before, size)).await?;
         removed += batch;
-        if batch < BATCH {
+        if batch < size {
             break;
+        }
+        let rest =
+            Duration::from_millis(pause.unsigned_abs()) + begun.elapsed() * u32::try_from(share).unwrap_or(0);
+        if !rest.is_zero() {
+            tokio::time::sleep(rest).await;
         }
     }
     // Users and entities that nothing names any more are looked for by a reader, and removed in small steps too.

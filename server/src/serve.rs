@@ -13,7 +13,7 @@ use crate::directory::Directory;
 use crate::push::attempt::Attempts;
 use crate::push::dispatcher::Dispatcher;
 use crate::push::egress::Egress;
-use crate::push::heartbeat;
+use crate::push::heartbeat::{self, Heartbeat};
 use crate::push::prepared::Remembered;
 use crate::push::sender::Sender;
 use crate::push::token::Tokens;
@@ -140,7 +140,7 @@ async fn serve(
     store: Store,
     to_lanes: Vec<tokio::sync::mpsc::UnboundedReceiver<crate::store::ToLane>>,
 ) -> Result<(), ServeError> {
-    heartbeat::join(&store).await?;
+    let heartbeat = Heartbeat::join(&store, &config.database, config.listen).await?;
     let operator_key = first_run::prepare(&config, &store, &vault).await?;
     let directory = Arc::new(Directory::new(store.clone(), vault));
     let egress = Arc::new(Egress::new(config.allow_egress.clone()));
@@ -190,7 +190,7 @@ async fn serve(
     let handle = server.handle();
     let server = actix_web::rt::spawn(server);
     let (end, ending) = watch::channel(false);
-    let heartbeat = actix_web::rt::spawn(heartbeat::run(store.clone(), ending.clone()));
+    let heartbeat = actix_web::rt::spawn(heartbeat.run(ending.clone()));
     let noticing = actix_web::rt::spawn(alerts.clone().notice(ending));
     let telling = actix_web::rt::spawn(alerts.tell(stopping.clone()));
     let jobs = actix_web::rt::spawn(jobs::run(store.clone(), stopping.clone()));

@@ -32,6 +32,19 @@ struct Told {
     result: &'static str,
 }
 
+/// What is not counted, but looked at when it is asked for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Gauges {
+    /// Bytes of notifications in memory.
+    pub lane_bytes: usize,
+    /// Nodes on this database that are alive.
+    pub nodes: usize,
+    /// Lanes that are this node's.
+    pub lanes: i64,
+    /// Notifications that this node has leased.
+    pub leases: usize,
+}
+
 /// Everything that is counted. No label names a tenant: their number has no bound.
 pub struct Metrics {
     registry: Registry,
@@ -43,6 +56,9 @@ pub struct Metrics {
     commit_seconds: Histogram,
     commit_commands: Histogram,
     lane_bytes: Gauge<i64>,
+    nodes: Gauge<i64>,
+    lanes: Gauge<i64>,
+    leases: Gauge<i64>,
     expired: Counter<u64, AtomicU64>,
     alerts: Family<Told, Counter>,
 }
@@ -59,6 +75,9 @@ impl Default for Metrics {
             commit_seconds: Histogram::new(exponential_buckets(0.0001, 2.0, 16)),
             commit_commands: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             lane_bytes: Gauge::default(),
+            nodes: Gauge::default(),
+            lanes: Gauge::default(),
+            leases: Gauge::default(),
             expired: Counter::default(),
             alerts: Family::default(),
         };
@@ -87,6 +106,9 @@ impl Default for Metrics {
             Unit::Bytes,
             bytes,
         );
+        to.register("nodes", "Nodes on this database that are alive", metrics.nodes.clone());
+        to.register("lanes", "Lanes that are this node's", metrics.lanes.clone());
+        to.register("leases", "Notifications that this node has leased", metrics.leases.clone());
         to.register("expired", "Notifications removed by retention", metrics.expired.clone());
         to.register("alerts", "Alerts sent, tried and given up, by kind and way", metrics.alerts.clone());
         metrics
@@ -136,8 +158,12 @@ impl Metrics {
     ///
     /// # Errors
     /// When it can't be formatted.
-    pub fn text(&self, lane_bytes: usize) -> Result<String, std::fmt::Error> {
-        self.lane_bytes.set(i64::try_from(lane_bytes).unwrap_or(i64::MAX));
+    pub fn text(&self, gauges: Gauges) -> Result<String, std::fmt::Error> {
+        let number = |count| i64::try_from(count).unwrap_or(i64::MAX);
+        self.lane_bytes.set(number(gauges.lane_bytes));
+        self.nodes.set(number(gauges.nodes));
+        self.lanes.set(gauges.lanes);
+        self.leases.set(number(gauges.leases));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
         Ok(text)

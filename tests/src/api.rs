@@ -86,9 +86,14 @@ pub struct Api {
 impl Api {
     /// A client of the server at this URL.
     pub fn new(url: &str, key: Option<&str>) -> Self {
+        Self::patient(url, key, Duration::from_secs(90))
+    }
+
+    /// A client of the server at this URL, that waits so long for an answer.
+    pub fn patient(url: &str, key: Option<&str>, patience: Duration) -> Self {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(90)))
+            .timeout_global(Some(patience))
             .max_idle_connections_per_host(16)
             .proxy(None)
             .build();

@@ -39,6 +39,12 @@ impl Database {
         Database { kind, url: format!("{server}/{name}"), name, dir }
     }
 
+    /// The database of a cluster that the test has for itself, reached by this URL. It is as empty as the cluster is new.
+    pub fn of_cluster(url: &str) -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        Database { kind: Kind::Postgres, url: url.to_owned(), name: String::new(), dir }
+    }
+
     /// An SQLite database somewhere below a directory.
     pub fn sqlite_in(parent: &Path) -> Self {
         let dir = tempfile::tempdir_in(parent).expect("a temporary directory");
@@ -80,7 +86,7 @@ impl Database {
 
 impl Drop for Database {
     fn drop(&mut self) {
-        if self.kind == Kind::Postgres && !std::thread::panicking() {
+        if self.kind == Kind::Postgres && !self.name.is_empty() && !std::thread::panicking() {
             psql(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name));
         }
     }

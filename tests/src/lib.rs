@@ -6,9 +6,12 @@
 pub mod api;
 pub mod archiver;
 pub mod chain;
+pub mod cluster;
 pub mod database;
 pub mod documentation;
+pub mod nodes;
 pub mod ports;
+pub mod producers;
 pub mod program;
 pub mod proxy;
 pub mod random;
@@ -20,13 +23,18 @@ pub mod smtp;
 pub mod systems;
 pub mod tls;
 pub mod wait;
+pub mod witness;
 
 pub use api::{Answer, Api, Tenant, event};
+pub use cluster::{Cluster, Pooler};
 pub use database::{Database, Kind};
+pub use nodes::Nodes;
+pub use producers::Producers;
 pub use proxy::Proxy;
 pub use receiver::{Receiver, Reply, Request};
 pub use server::{Options, Server};
 pub use wait::until;
+pub use witness::Witness;
 
 /// Runs a test on each database: a function that takes a [`Database`] becomes two tests, `sqlite` and `postgres`.
 #[macro_export]

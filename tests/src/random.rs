@@ -20,6 +20,11 @@ impl Random {
         Random(seed)
     }
 
+    /// Another generator, for another thread: what it gives doesn't depend on how fast this one is used.
+    pub fn fork(&mut self) -> Self {
+        Random(self.number())
+    }
+
     /// The next number.
     pub fn number(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);

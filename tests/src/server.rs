@@ -63,12 +63,19 @@ pub struct Options {
     pub database_url: Option<String>,
     /// Further arguments.
     pub arguments: Vec<String>,
+    /// Another program than the one that was built: an older version.
+    pub binary: Option<PathBuf>,
 }
 
 impl Default for Options {
     /// Pushes may go to loopback.
     fn default() -> Self {
-        Options { allow_egress: Some("127.0.0.0/8".into()), database_url: None, arguments: Vec::new() }
+        Options {
+            allow_egress: Some("127.0.0.0/8".into()),
+            database_url: None,
+            arguments: Vec::new(),
+            binary: None,
+        }
     }
 }
 
@@ -116,6 +123,11 @@ impl Server {
         assert!(self.ready(), "the server doesn't start again; {}", self.log());
     }
 
+    /// From the next start on it is this program; none: the one that was built.
+    pub fn replace(&mut self, binary: Option<&Path>) {
+        self.options.binary = binary.map(Path::to_owned);
+    }
+
     /// SIGKILL: the process is gone, whatever it was doing.
     pub fn kill9(&mut self) {
         if let Some(mut child) = self.child.take() {
@@ -126,9 +138,14 @@ impl Server {
 
     /// SIGTERM, and waits for the end.
     pub fn term(&mut self) -> ExitStatus {
-        let sent = Command::new("kill").args(["-TERM", &self.pid().to_string()]).status().expect("kill runs");
-        assert!(sent.success(), "SIGTERM could not be sent");
+        self.signal("TERM");
         self.wait()
+    }
+
+    /// Sends a signal. After `STOP` the process does nothing more until `CONT`, and doesn't know that time goes by.
+    pub fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([&format!("-{signal}"), &self.pid().to_string()]).status();
+        assert!(sent.expect("kill runs").success(), "SIG{signal} could not be sent");
     }
 
     /// The process.
@@ -206,7 +223,11 @@ impl Server {
                 .open(self.dir.path().join(name))
                 .expect("the server's output can be kept")
         };
-        let mut command = command();
+        let mut command = match &self.options.binary {
+            Some(binary) => Command::new(binary),
+            None => command(),
+        };
+        program::bare(&mut command);
         command
             .current_dir(self.dir.path())
             .args(["--database-url", &self.database_url])

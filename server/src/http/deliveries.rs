@@ -264,7 +264,7 @@ pub(super) async fn list_deliveries(
     let mut parameters = Parameters::parse(asked)?;
     let pages = Pages::take(&mut parameters, BY_DEFAULT)?;
     let query = query(&pages, parameters, entry.push_is_active())?;
-    let mut found = state.store.list(move |conn| conn.delivery_page(tenant, &query)).await?;
+    let mut found = state.store.page(move |conn| conn.delivery_page(tenant, &query)).await?;
     let base = base(&state, &request);
     let links = pages.links(&format!("{base}/deliveries"), asked, &mut found, |(place, _)| cursor(place));
     let rows = found.into_iter();
@@ -341,7 +341,7 @@ pub(super) async fn list_attempts(
     parameters.finish()?;
     let from = pages.place(|text| text.parse::<i32>().ok())?;
     let (backwards, limit) = (pages.is_backwards(), pages.limit());
-    let read = state.store.list(move |conn| {
+    let read = state.store.page(move |conn| {
         let found = conn.delivery_get(tenant, sequence)?;
         found.map(|_| conn.attempts(tenant, sequence, from, backwards, limit)).transpose()
     });

@@ -210,7 +210,7 @@ pub(super) async fn list_jobs(
         Some((time.parse::<Micros>().ok()?, Uuid::parse_str(id).ok()?.to_string()))
     })?;
     let (tenant, backwards, limit) = (caller.0, pages.is_backwards(), pages.limit());
-    let read = state.store.list(move |conn| conn.job_list(tenant, from.as_ref(), backwards, limit));
+    let read = state.store.page(move |conn| conn.job_list(tenant, from.as_ref(), backwards, limit));
     let mut jobs = read.await?;
     let base = base(&state, &request);
     let place = |job: &Job| format!("{}_{}", job.created_at, job.id);

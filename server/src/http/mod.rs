@@ -107,11 +107,13 @@ pub fn server(
     let listen = state.listen;
     let state = web::Data::new(state);
     let description = web::Data::new(Description::new());
+    let nodes = web::Data::new(probes::Nodes::default());
     let server = HttpServer::new(move || {
         let docs = SwaggerUi::new("/docs/{_:.*}").config(Config::from("/openapi.json"));
         App::new()
             .app_data(state.clone())
             .app_data(description.clone())
+            .app_data(nodes.clone())
             // Made on the worker's own thread: connections belong to its runtime.
             .app_data(web::Data::new(attempts()))
             .wrap(from_fn(observe))

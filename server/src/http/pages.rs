@@ -36,7 +36,7 @@ pub(super) struct Page {
 /// 410 when retention has removed what stood behind the cursor, and those of the store.
 pub(super) async fn fetch(store: &Store, tenant: TenantId, list: &Arc<List>) -> Result<Page, Error> {
     let list = list.clone();
-    let read = store.list(move |conn| {
+    let read = store.page(move |conn| {
         let (mut notifications, cut) = conn.notification_page(tenant, list.query())?;
         let more = list.arrange(&mut notifications) || cut;
         let probed = match list.probe(&notifications) {

@@ -1,6 +1,6 @@
 //! The dispatcher: the sending threads, and the tenants spread over them.
 //!
-//! A tenant's lane belongs to one thread, chosen by its number: a sick receiver can hold up its own lane and nothing
+//! A tenant's lane belongs to one node, and there to one thread, chosen by its number: a sick receiver can hold up its own lane and nothing
 //! else. What a thread does stands in `thread.rs`.
 
 use std::sync::Arc;

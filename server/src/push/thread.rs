@@ -4,6 +4,9 @@
 //! what waits under strict order and what a dead node has left behind is claimed from the database, within a second at
 //! the latest. Outcomes are gathered and recorded in batches.
 //!
+//! A tenant's lane is one node's at a time, so that its limits hold over all nodes: see `own.rs`. What the others store for it
+//! waits in the database.
+//!
 //! Under strict order a lane claims a run of the oldest only when it is empty and all that it has sent is recorded, and
 //! the store leases nothing while any node has something of this tenant: so one notification is under way at a time,
 //! over all nodes, and a failure hands back whatever stands behind it.
@@ -11,16 +14,18 @@
 mod claim;
 mod finish;
 mod look;
+mod own;
 mod record;
 mod word;
 
 use std::collections::{BTreeSet, HashMap};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tidings_api::delivery::AttemptReason;
 use tokio::sync::{mpsc, watch as signal};
+use tokio::task::JoinSet;
 
 use self::claim::{Claim, Want};
 use super::attempt::{Attempted, Attempts, Verdict};
@@ -58,6 +63,10 @@ enum Event {
     /// The settings of all lanes, looked at again.
     Looked(Seen),
     Due(Result<Vec<Due>, StoreError>),
+    /// What others have stored for lanes of this node.
+    Waiting(Result<Vec<Due>, StoreError>),
+    /// Of these lanes, which had been busy last at these times, those were let go.
+    LetGo(Vec<(TenantId, Instant)>, Result<Vec<TenantId>, StoreError>),
     Reported(Vec<TenantId>),
     /// Outcomes are lost, and these leases with them, unless they are handed back.
     Unreported(Vec<Report>),
@@ -92,6 +101,21 @@ pub(super) struct Thread {
     lanes: HashMap<TenantId, Queue>,
     /// Tenants whose push isn't active, by the version of the settings that say so.
     inactive: HashMap<TenantId, i64>,
+    /// The tenants whose lanes are this node's, and when they were last busy.
+    owned: HashMap<TenantId, Instant>,
+    /// So many of them the pulse knows of.
+    told: usize,
+    /// Lanes that are let go because this node has more than its share, and not taken again before this time.
+    shed: HashMap<TenantId, Instant>,
+    releasing: bool,
+    ask_at: Micros,
+    asking: bool,
+    /// The attempts under way.
+    under_way: JoinSet<()>,
+    /// The node's life in which everything here was leased.
+    life: u64,
+    /// The other nodes may take this one for dead: nothing is sent.
+    is_cut_off: bool,
     /// When lanes want to be looked at again.
     wakes: BTreeSet<(Micros, TenantId)>,
     reports: Vec<Report>,
@@ -126,12 +150,22 @@ impl Thread {
         stopping: signal::Receiver<bool>,
     ) -> Self {
         let (events, received) = mpsc::unbounded_channel();
+        let life = store.pulse().life();
         Thread {
             share,
             attempts: Rc::new(attempts),
             store,
             lanes: HashMap::new(),
             inactive: HashMap::new(),
+            owned: HashMap::new(),
+            told: 0,
+            shed: HashMap::new(),
+            releasing: false,
+            ask_at: 0,
+            asking: false,
+            under_way: JoinSet::new(),
+            life,
+            is_cut_off: false,
             wakes: BTreeSet::new(),
             reports: Vec::new(),
             reporting: 0,
@@ -150,16 +184,23 @@ impl Thread {
     /// Runs until it is told to stop and everything in flight has ended and is recorded.
     pub(super) async fn run(mut self, mut told: mpsc::UnboundedReceiver<ToLane>) {
         loop {
-            let stopping = self.is_stopping();
             let pause = Duration::from_micros(u64::try_from(self.next_tick() - now()).unwrap_or(0));
+            let pause = if self.is_cut_off {
+                AGAIN
+            } else if self.is_stopping() {
+                self.store.pulse().left()
+            } else {
+                pause.min(self.store.pulse().left())
+            };
             tokio::select! {
                 biased;
                 Some(event) = self.received.recv() => self.handle(event),
                 Some(new) = told.recv() => self.accept(new),
                 _ = self.stopping.changed() => {}
                 // No longer than this, so that a clock that was put back makes nobody wait.
-                () = tokio::time::sleep(pause.min(POLL)), if !stopping => self.tick(),
+                () = tokio::time::sleep(pause.min(POLL)) => self.tick(),
             }
+            self.heed_pulse();
             // What has come meanwhile is taken together, so that its outcomes are recorded together.
             while let Ok(event) = self.received.try_recv() {
                 self.handle(event);
@@ -167,12 +208,16 @@ impl Thread {
             while let Ok(new) = told.try_recv() {
                 self.accept(new);
             }
+            while self.under_way.try_join_next().is_some() {}
             if self.is_stopping() {
                 self.hand_back_everything();
+                self.let_go();
             }
             self.flush();
+            self.tell_lanes();
             if self.is_stopping()
                 && self.reporting == 0
+                && !self.releasing
                 && self.lanes.values().all(|queue| queue.lane.in_flight() == 0)
             {
                 return;
@@ -187,10 +232,14 @@ impl Thread {
     /// When there is something to do by the clock.
     fn next_tick(&self) -> Micros {
         let wake = self.wakes.first().map_or(Micros::MAX, |(time, _)| *time);
-        if self.polling { wake } else { wake.min(self.poll_at) }
+        let wake = if self.polling { wake } else { wake.min(self.poll_at) };
+        if self.asks() { wake.min(self.ask_at) } else { wake }
     }
 
     fn tick(&mut self) {
+        if self.is_stopping() || self.is_cut_off {
+            return;
+        }
         let at = now();
         while let Some((time, tenant)) = self.wakes.pop_first() {
             if time > at {
@@ -204,6 +253,11 @@ impl Thread {
         self.poll_at = self.poll_at.min(after(at, POLL));
         if !self.polling && self.poll_at <= at {
             self.poll();
+        }
+        // Nor does this.
+        self.ask_at = self.ask_at.min(after(at, POLL));
+        if self.asks() && self.ask_at <= at {
+            self.ask();
         }
     }
 
@@ -219,6 +273,8 @@ impl Thread {
                 self.settings_seen(seen);
             }
             Event::Due(due) => self.due(due),
+            Event::Waiting(waiting) => self.waiting(waiting),
+            Event::LetGo(lanes, released) => self.has_let_go(lanes, released),
             Event::Reported(tenants) => self.reported(&tenants),
             Event::Unreported(leases) => self.unreported(leases),
         }
@@ -234,9 +290,16 @@ impl Thread {
 
     fn accept(&mut self, told: ToLane) {
         match told {
-            ToLane::New { tenant, notification } => {
+            ToLane::New { tenant, notification, life } => {
+                let holds = self.holds(life);
+                if holds {
+                    self.own(tenant);
+                }
                 let queue = self.queue(tenant);
-                if queue.lane.is_fifo() {
+                if !holds {
+                    queue.more = true;
+                    self.report(tenant, &notification, Outcome::HandBack(AT_ONCE), None);
+                } else if queue.lane.is_fifo() {
                     // Stored while the order wasn't strict yet: now it takes its turn.
                     queue.more = true;
                     self.report(tenant, &notification, Outcome::HandBack(AT_ONCE), None);
@@ -254,21 +317,25 @@ impl Thread {
 
     /// Sends what the lane wants to send, and claims what it has room for.
     fn pump(&mut self, tenant: TenantId) {
-        if self.is_stopping() {
+        if self.is_stopping() || !self.holds(self.life) {
             return;
         }
         let at = now();
+        let is_shed = self.shed.contains_key(&tenant);
         let Some(queue) = self.lanes.get_mut(&tenant) else { return };
         loop {
             let probing = queue.lane.is_down();
-            match queue.lane.next(at) {
+            let step = if is_shed { Step::Idle } else { queue.lane.next(at) };
+            match step {
                 Step::Send(notification) => {
-                    let attempts = self.attempts.clone();
+                    let (store, life, attempts) = (self.store.clone(), self.life, self.attempts.clone());
                     let reason = reason(probing, &notification.state);
                     let unknown = Box::new(Verdict::Unknown.into());
                     let otherwise = Event::Finished(tenant, notification.clone(), unknown);
-                    word::begin(&self.events, otherwise, async move {
-                        let attempted = attempts.make(tenant, &notification, reason).await;
+                    word::begin_among(&mut self.under_way, &self.events, otherwise, async move {
+                        let attempt = attempts.make(tenant, &notification, reason);
+                        let attempted = own::while_held(store.pulse(), life, attempt).await;
+                        let attempted = attempted.unwrap_or_else(|| Verdict::Unknown.into());
                         Event::Finished(tenant, notification, Box::new(attempted))
                     });
                 }
@@ -280,13 +347,14 @@ impl Thread {
             }
         }
         let is_down = queue.lane.is_down();
-        if queue.closed != is_down {
-            queue.closed = is_down;
-            self.store.rooms().close(tenant, is_down);
+        let is_closed = is_down || is_shed;
+        if queue.closed != is_closed {
+            queue.closed = is_closed;
+            self.store.rooms().close(tenant, is_closed);
         }
         let more = queue.more || self.store.rooms().has_overflowed(tenant);
         let is_recorded = queue.unrecorded == 0;
-        if more && !queue.claiming && (is_recorded || !queue.lane.is_fifo()) {
+        if more && !is_shed && !queue.claiming && (is_recorded || !queue.lane.is_fifo()) {
             let (room, bytes) = self.store.rooms().left(tenant);
             let count = queue.lane.wants(at).min(room);
             if count > 0 {
@@ -300,47 +368,8 @@ impl Thread {
                 });
             }
         }
-        if queue.lane.is_idle(at) && !queue.claiming && !more && is_recorded {
+        if queue.lane.is_idle(at) && !queue.claiming && !more && is_recorded && !is_shed {
             self.lanes.remove(&tenant);
-        }
-    }
-
-    fn claimed(&mut self, tenant: TenantId, claimed: Result<Option<Claim>, StoreError>) {
-        let queue = self.queue(tenant);
-        queue.claiming = false;
-        // Otherwise nothing else is due now, and the next poll finds out what is due then.
-        queue.more = false;
-        match claimed {
-            Ok(Some(claim)) => self.take(tenant, claim),
-            Ok(None) => {}
-            // Left to the next poll, so that a database in trouble isn't asked without pause.
-            Err(error) => return tracing::debug!(%error, "nothing could be claimed"),
-        }
-        self.pump(tenant);
-    }
-
-    fn take(&mut self, tenant: TenantId, claim: Claim) {
-        self.configure(tenant, &claim.entry);
-        let is_outdated = self.queue(tenant).lane.is_fifo() && !claim.is_fifo();
-        let Claim { entry, claimed } = claim;
-        let queue = self.queue(tenant);
-        queue.more = !claimed.notifications.is_empty() || claimed.held_until.is_some();
-        if let Some(until) = claimed.held_until {
-            queue.failed_version = entry.tenant.version;
-            queue.held_until = Some(until);
-            queue.lane.hold(until);
-        }
-        let resumed_at = Some(entry.tenant.push_resumed_at);
-        if queue.resumed_at != resumed_at {
-            queue.resumed_at = resumed_at;
-            queue.lane.rise();
-        }
-        for notification in claimed.notifications {
-            if is_outdated {
-                self.report(tenant, &notification, Outcome::HandBack(AT_ONCE), None);
-            } else {
-                self.queue(tenant).lane.offer(notification);
-            }
         }
     }
 }

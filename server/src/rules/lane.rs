@@ -120,6 +120,8 @@ pub struct Lane<T> {
     held_until: Option<Micros>,
     /// The last claim of a few began with one that had been tried before.
     retried: bool,
+    /// Another may have sent as much as the limits allow, just before.
+    spent: bool,
 }
 
 impl<T> Default for Lane<T> {
@@ -138,6 +140,7 @@ impl<T> Default for Lane<T> {
             asked: None,
             held_until: None,
             retried: false,
+            spent: false,
         }
     }
 }
@@ -150,11 +153,22 @@ impl<T> Lane<T> {
             return;
         }
         if before.map(|before| before.per_minute) != Some(limits.per_minute) {
-            let is_fresh = self.pace.as_ref().is_none_or(|pace| pace.is_full(now));
+            let is_fresh = !self.spent && self.pace.as_ref().is_none_or(|pace| pace.is_full(now));
             let pace = |limit| if is_fresh { Pace::new(limit) } else { Pace::empty(limit, now) };
             self.pace = limits.per_minute.map(pace);
         }
-        self.window = if before.is_none() { self.widest() } else { self.window.clamp(1, self.widest()) };
+        let is_new = before.is_none() && !std::mem::take(&mut self.spent);
+        self.window = if is_new { self.widest() } else { self.window.clamp(1, self.widest()) };
+    }
+
+    /// Begins as if all that the limits allow had just been sent, and with one at a time: a node that is gone had this
+    /// lane, and nobody knows what it has sent.
+    pub fn inherit(&mut self, now: Micros) {
+        match self.limits {
+            Some(limits) => self.pace = limits.per_minute.map(|limit| Pace::empty(limit, now)),
+            None => self.spent = true,
+        }
+        self.rise();
     }
 
     /// How far the window opens.

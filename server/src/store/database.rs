@@ -6,6 +6,7 @@ use std::str::FromStr;
 use diesel::r2d2::{ConnectionManager, Pool};
 
 use super::error::StoreError;
+use super::replica::Replica;
 use super::seam::{Queries, Result};
 use super::{postgres, sqlite};
 
@@ -15,7 +16,12 @@ pub enum DatabaseUrl {
     /// A file: `sqlite:PATH`.
     Sqlite(String),
     /// A server: `postgres://…`, as libpq reads it.
-    Postgres(String),
+    Postgres {
+        /// Where everything is written.
+        primary: postgres::Address,
+        /// Where clients' lists may be read.
+        replica: Option<postgres::Address>,
+    },
 }
 
 impl FromStr for DatabaseUrl {
@@ -35,7 +41,9 @@ impl FromStr for DatabaseUrl {
                 }
                 Ok(DatabaseUrl::Sqlite(path.to_owned()))
             }
-            "postgres" | "postgresql" => Ok(DatabaseUrl::Postgres(url.to_owned())),
+            "postgres" | "postgresql" => {
+                Ok(DatabaseUrl::Postgres { primary: postgres::Address::parse(url)?, replica: None })
+            }
             other => {
                 Err(StoreError::Url(format!("its scheme is {other:?}; known are sqlite: and postgres://")))
             }
@@ -48,26 +56,7 @@ impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DatabaseUrl::Sqlite(path) => write!(f, "sqlite:{path}"),
-            DatabaseUrl::Postgres(url) => match url::Url::parse(url) {
-                Ok(mut url) => {
-                    if url.password().is_some() {
-                        let _ = url.set_password(Some("***"));
-                    }
-                    // libpq also takes the password as a parameter.
-                    let masked: Vec<(String, String)> = url
-                        .query_pairs()
-                        .map(|(name, value)| {
-                            let value = if name.contains("password") { "***".into() } else { value };
-                            (name.into_owned(), value.into_owned())
-                        })
-                        .collect();
-                    if !masked.is_empty() {
-                        url.query_pairs_mut().clear().extend_pairs(masked);
-                    }
-                    write!(f, "{url}")
-                }
-                Err(_) => f.write_str("postgres://***"),
-            },
+            DatabaseUrl::Postgres { primary, .. } => write!(f, "{primary}"),
         }
     }
 }
@@ -79,16 +68,40 @@ impl fmt::Debug for DatabaseUrl {
 }
 
 impl DatabaseUrl {
+    /// The same database with a standby of it, from which clients' lists may be read.
+    ///
+    /// # Errors
+    /// When the URL can't be one of a standby, or the database has none.
+    pub fn with_replica(self, url: &str) -> Result<Self> {
+        let DatabaseUrl::Postgres { primary, .. } = self else {
+            return Err(StoreError::Url("a replica needs PostgreSQL".to_owned()));
+        };
+        let DatabaseUrl::Postgres { primary: replica, .. } = url.parse()? else {
+            return Err(StoreError::Url(
+                "the replica of a PostgreSQL database is another postgres://".to_owned(),
+            ));
+        };
+        Ok(DatabaseUrl::Postgres { primary, replica: Some(replica) })
+    }
+
+    /// The standby from which clients' lists may be read.
+    pub fn replica(&self) -> Option<&postgres::Address> {
+        match self {
+            DatabaseUrl::Sqlite(_) => None,
+            DatabaseUrl::Postgres { replica, .. } => replica.as_ref(),
+        }
+    }
+
     /// Whether several nodes can use it at once.
     pub fn is_shared(&self) -> bool {
-        matches!(self, DatabaseUrl::Postgres(_))
+        matches!(self, DatabaseUrl::Postgres { .. })
     }
 
     /// The path of the file, if it is one.
     pub fn file(&self) -> Option<&str> {
         match self {
             DatabaseUrl::Sqlite(path) => Some(path),
-            DatabaseUrl::Postgres(_) => None,
+            DatabaseUrl::Postgres { .. } => None,
         }
     }
 
@@ -96,7 +109,7 @@ impl DatabaseUrl {
     pub(super) fn writers(&self) -> usize {
         match self {
             DatabaseUrl::Sqlite(_) => 1,
-            DatabaseUrl::Postgres(_) => 2,
+            DatabaseUrl::Postgres { .. } => 2,
         }
     }
 
@@ -113,7 +126,7 @@ impl DatabaseUrl {
     pub fn connect(&self) -> Result<Box<dyn Queries>> {
         Ok(match self {
             DatabaseUrl::Sqlite(path) => Box::new(sqlite::connect(path)?),
-            DatabaseUrl::Postgres(url) => Box::new(postgres::connect(url)?),
+            DatabaseUrl::Postgres { primary, .. } => Box::new(postgres::connect(primary)?),
         })
     }
 
@@ -135,18 +148,28 @@ impl DatabaseUrl {
     }
 
     /// The connections for reading.
-    pub(super) fn pool(&self, size: u32) -> Readers {
-        match self {
+    ///
+    /// # Errors
+    /// When the database can't be reached and has never been.
+    pub(super) fn pool(&self, size: u32) -> Result<Readers> {
+        Ok(match self {
             DatabaseUrl::Sqlite(path) => Readers::Sqlite(sqlite::pool(path, size)),
-            DatabaseUrl::Postgres(url) => Readers::Postgres(postgres::pool(url, size)),
-        }
+            DatabaseUrl::Postgres { primary, .. } => {
+                Readers::Postgres(postgres::Readers::new(primary, size)?)
+            }
+        })
+    }
+
+    /// The standby, with as many connections.
+    pub(super) fn standby(&self, size: u32) -> Option<Replica> {
+        self.replica().map(|address| Replica::new(address.clone(), size))
     }
 }
 
 /// The connections for reading.
 pub(super) enum Readers {
     Sqlite(Pool<ConnectionManager<sqlite::Conn>>),
-    Postgres(Pool<ConnectionManager<postgres::Conn>>),
+    Postgres(postgres::Readers),
 }
 
 impl Readers {
@@ -155,7 +178,15 @@ impl Readers {
         let unavailable = |error: diesel::r2d2::PoolError| StoreError::Unavailable(error.to_string());
         match self {
             Readers::Sqlite(pool) => run(&mut *pool.get().map_err(unavailable)?),
-            Readers::Postgres(pool) => run(&mut *pool.get().map_err(unavailable)?),
+            Readers::Postgres(readers) => readers.get()?.run(|conn| run(conn)),
+        }
+    }
+
+    /// What a standby must have before it is read from: everything that anybody may have seen by now.
+    pub(super) fn position(&self) -> Result<String> {
+        match self {
+            Readers::Sqlite(_) => Err(StoreError::Url("a replica needs PostgreSQL".to_owned())),
+            Readers::Postgres(readers) => readers.get()?.run(postgres::position),
         }
     }
 }
@@ -168,21 +199,22 @@ mod tests {
     fn the_scheme_chooses_and_a_typo_is_an_error() {
         assert!(matches!("sqlite:./a.db".parse(), Ok(DatabaseUrl::Sqlite(path)) if path == "./a.db"));
         assert!(matches!("sqlite:///tmp/a.db".parse(), Ok(DatabaseUrl::Sqlite(path)) if path == "/tmp/a.db"));
-        assert!(matches!("postgres://h/db".parse(), Ok(DatabaseUrl::Postgres(_))));
+        assert!(matches!("postgres://h/db".parse(), Ok(DatabaseUrl::Postgres { .. })));
         for bad in ["typo-name", "postgers://h/db", "mysql://h/db", "sqlite:", "sqlite::memory:", ""] {
             assert!(matches!(bad.parse::<DatabaseUrl>(), Err(StoreError::Url(_))), "{bad:?} was taken");
         }
     }
 
     #[test]
-    fn a_password_is_never_shown() {
-        for url in [
-            "postgres://u:s3cret@h/db?sslmode=require",
-            "postgres://h/db?password=s3cret",
-            "postgres://[s3cret",
-        ] {
-            let url: DatabaseUrl = url.parse().unwrap();
-            assert!(!format!("{url} {url:?}").contains("s3cret"), "{url}");
-        }
+    fn only_postgresql_has_replicas_and_they_are_shown_without_password() {
+        let replica = "postgres://u:s3cret@h2/db";
+        let with =
+            |database: &str, replica: &str| database.parse::<DatabaseUrl>().unwrap().with_replica(replica);
+        let both = with("postgres://u:s3cret@h1/db", replica).unwrap();
+        assert_eq!(both.to_string(), "postgres://u:***@h1/db");
+        assert_eq!(both.replica().unwrap().to_string(), "postgres://u:***@h2/db");
+        assert!(!format!("{both:?}").contains("s3cret"));
+        assert!(with("sqlite:a.db", replica).is_err());
+        assert!(with("postgres://h1/db", "sqlite:a.db").is_err());
     }
 }

@@ -28,8 +28,8 @@ impl DatabaseUrl {
                 }
                 run(&mut sqlite::connect(path)?, SQLITE, &mut names)?;
             }
-            DatabaseUrl::Postgres(url) => {
-                postgres::alone(&mut postgres::connect(url)?, |conn| run(conn, POSTGRES, &mut names))?;
+            DatabaseUrl::Postgres { primary, .. } => {
+                postgres::alone(primary, |conn| run(conn, POSTGRES, &mut names))?;
             }
         }
         Ok(names)

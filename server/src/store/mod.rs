@@ -10,7 +10,9 @@ pub mod error;
 mod migrations;
 pub mod overdue;
 mod postgres;
+pub mod pulse;
 pub mod queue;
+mod replica;
 pub mod rooms;
 mod rows;
 mod runs;
@@ -28,6 +30,8 @@ use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
 pub use self::database::DatabaseUrl;
 use self::database::Readers;
 use self::error::StoreError;
+use self::pulse::Pulse;
+use self::replica::Replica;
 use self::rooms::Rooms;
 use self::seam::{Append, Appended, NodeId, Queries, Report, Result, TenantId};
 use self::waiters::Waiters;
@@ -46,6 +50,8 @@ pub enum ToLane {
         tenant: TenantId,
         /// The notification.
         notification: StoredNotification,
+        /// In which of the node's lives it was leased.
+        life: u64,
     },
     /// Something new of this tenant waits in the database, to be claimed. Not said again before the lane has caught up.
     Waiting(TenantId),
@@ -55,10 +61,12 @@ pub enum ToLane {
 #[derive(Clone)]
 pub struct Store {
     readers: Arc<Readers>,
+    replica: Option<Arc<Replica>>,
     permits: Arc<Semaphore>,
     lists: Arc<Semaphore>,
     writers: Arc<[Writer]>,
     rooms: Arc<Rooms>,
+    pulse: Arc<Pulse>,
     waiters: Arc<Waiters>,
     node: NodeId,
     shared: bool,
@@ -89,10 +97,21 @@ impl Store {
     /// # Errors
     /// When it can't be reached or migrated.
     pub fn open(url: &DatabaseUrl, metrics: &Arc<Metrics>, lanes: usize) -> Result<Opened> {
+        Self::open_as(url, metrics, lanes, url.is_shared())
+    }
+
+    /// As [`Store::open`]; `shared` is whether there may be other nodes.
+    pub(crate) fn open_as(
+        url: &DatabaseUrl,
+        metrics: &Arc<Metrics>,
+        lanes: usize,
+        shared: bool,
+    ) -> Result<Opened> {
         url.migrate()?;
         let (senders, to_lanes) =
             (0..lanes).map(|_| mpsc::unbounded_channel()).unzip::<_, _, Vec<_>, Vec<_>>();
         let rooms = Arc::new(Rooms::default());
+        let pulse = Arc::new(Pulse::new(shared));
         let waiters = Arc::new(Waiters::default());
         let node = NodeId(i64::from_be_bytes(crate::secrets::random()) & i64::MAX);
         let (writers, threads) = (0..url.writers())
@@ -102,6 +121,7 @@ impl Store {
                     connect: Box::new(move || url.connect()),
                     node,
                     rooms: rooms.clone(),
+                    pulse: pulse.clone(),
                     to_lanes: senders.clone(),
                     waiters: waiters.clone(),
                     metrics: metrics.clone(),
@@ -110,14 +130,16 @@ impl Store {
             .unzip::<_, _, Vec<_>, Vec<_>>();
         let size = url.readers();
         let store = Store {
-            readers: Arc::new(url.pool(size)),
+            readers: Arc::new(url.pool(size)?),
+            replica: url.standby(size).map(Arc::new),
             permits: Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1))),
             lists: Arc::new(Semaphore::new(usize::try_from(size).unwrap_or(1).saturating_sub(2).max(1))),
             writers: writers.into(),
             rooms,
+            pulse,
             waiters,
             node,
-            shared: url.is_shared(),
+            shared,
         };
         Ok(Opened { store, to_lanes, writers: threads })
     }
@@ -130,6 +152,11 @@ impl Store {
     /// The places of the lanes.
     pub fn rooms(&self) -> &Arc<Rooms> {
         &self.rooms
+    }
+
+    /// Whether this node lives.
+    pub fn pulse(&self) -> &Pulse {
+        &self.pulse
     }
 
     /// Whether other nodes may write to the same database.
@@ -150,6 +177,13 @@ impl Store {
         &self,
         run: impl FnOnce(&mut dyn Queries) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.ask(move |readers| readers.run(run)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        run: impl FnOnce(&Readers) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         // As many threads wait as there are connections: the rest waits here, where it costs nothing.
         let permit = tokio::time::timeout(PATIENCE, self.permits.clone().acquire_owned())
             .await
@@ -158,7 +192,7 @@ impl Store {
         let readers = self.readers.clone();
         let task = tokio::task::spawn_blocking(move || {
             let _permit = permit;
-            readers.run(run)
+            run(&readers)
         });
         task.await.map_err(|_| StoreError::Unavailable("a query panicked".to_owned()))?
     }
@@ -176,6 +210,25 @@ impl Store {
             .map_err(|_| StoreError::Unavailable("too many lists are being read".to_owned()))?
             .map_err(|_| StoreError::Closed)?;
         self.read(run).await
+    }
+
+    /// As [`Store::list`], for what a client asks for: from the replica, if there is one and it has everything that was
+    /// answered until now, by whichever node; else from where all is written. The function may run twice.
+    ///
+    /// # Errors
+    /// As those of [`Store::list`].
+    pub async fn page<T: Send + 'static>(
+        &self,
+        run: impl Fn(&mut dyn Queries) -> Result<T> + Send + Sync + 'static,
+    ) -> Result<T> {
+        let run = Arc::new(run);
+        if let Some(replica) = self.replica.as_ref().filter(|replica| !replica.rests()) {
+            let position = self.ask(|readers| readers.position()).await?;
+            if let Some(page) = replica.read(position, run.clone()).await? {
+                return Ok(page);
+            }
+        }
+        self.list(move |conn| run(conn)).await
     }
 
     fn writer(&self, tenant: Option<TenantId>) -> Result<&Writer> {
@@ -238,6 +291,18 @@ impl Store {
         tenant: Option<TenantId>,
         run: impl FnOnce(&mut dyn Queries) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.write_of(tenant.into_iter().collect(), run).await
+    }
+
+    /// As [`Store::write`], for several tenants at once.
+    ///
+    /// # Errors
+    /// As those of [`Store::write`].
+    pub async fn write_of<T: Send + 'static>(
+        &self,
+        tenants: Vec<TenantId>,
+        run: impl FnOnce(&mut dyn Queries) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
         let (reply, answer) = oneshot::channel();
         let job: writer::Job = Box::new(move |conn| {
             let mut run = Some(run);
@@ -253,7 +318,7 @@ impl Store {
                 let _ = reply.send(value);
             })
         });
-        self.writer(tenant)?.send(Command::Run(tenant, job))?;
+        self.writer(tenants.first().copied())?.send(Command::Run(tenants, job))?;
         answer.await.map_err(|_| StoreError::Unavailable("the transaction failed".to_owned()))?
     }
 }

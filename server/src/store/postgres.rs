@@ -2,12 +2,16 @@
 //!
 //! Batches are sent as arrays, one statement for all rows: a round trip costs more than a row.
 
+mod address;
+
 use std::time::Duration;
 
-use diesel::connection::SimpleConnection;
+use diesel::connection::{AnsiTransactionManager, CacheSize, SimpleConnection, TransactionManager};
 use diesel::prelude::*;
 use diesel::r2d2::{ConnectionManager, CustomizeConnection, Pool};
+use diesel::result::Error as DieselError;
 
+pub(super) use self::address::Address;
 use super::error::StoreError;
 use super::seam::Result;
 
@@ -18,56 +22,146 @@ pub(super) type Db = diesel::pg::Pg;
 #[expect(clippy::duplicate_mod, reason = "the same source is compiled for each database on purpose")]
 mod queries;
 
-/// The URL with time-outs, unless it brings its own: a connection that leads nowhere is noticed within seconds.
-fn with_timeouts(url: &str) -> String {
-    let Ok(mut parsed) = url::Url::parse(url) else { return url.to_owned() };
-    let given: Vec<String> = parsed.query_pairs().map(|(name, _)| name.into_owned()).collect();
-    for (name, value) in [("connect_timeout", "5"), ("keepalives_idle", "10"), ("tcp_user_timeout", "10000")]
-    {
-        if !given.iter().any(|given| given == name) {
-            parsed.query_pairs_mut().append_pair(name, value);
-        }
-    }
-    parsed.into()
-}
+/// How a transaction that writes begins. In one round trip, and with its time-outs, because behind a pooler it may run on
+/// another connection of the server than the one before. A node that freezes inside of it loses it, and its locks, after
+/// 5 seconds.
+const BEGIN: &str = "BEGIN; SET LOCAL statement_timeout = '60s'; SET LOCAL lock_timeout = '20s'; \
+                     SET LOCAL idle_in_transaction_session_timeout = '5s'";
 
-/// Opens the connection of a writer. A node that freezes inside a transaction loses it, and its locks, after 5 seconds.
-pub(super) fn connect(url: &str) -> Result<Conn> {
-    let mut conn = Conn::establish(&with_timeouts(url)).map_err(StoreError::Connect)?;
-    conn.batch_execute(
-        "SET statement_timeout = '60s'; SET lock_timeout = '20s'; SET client_min_messages = warning; \
-         SET idle_in_transaction_session_timeout = '5s'",
-    )?;
+/// How one that reads begins, behind a pooler. Elsewhere there is none: it would be two round trips more.
+const BEGIN_READING: &str = "BEGIN READ ONLY; SET LOCAL statement_timeout = '30s'; \
+                             SET LOCAL idle_in_transaction_session_timeout = '5s'";
+
+/// Opens the connection of a writer.
+pub(super) fn connect(address: &Address) -> Result<Conn> {
+    let pooled = address.is_pooled()?;
+    let mut conn = Conn::establish(address.url()).map_err(StoreError::Connect)?;
+    if pooled {
+        conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+    } else {
+        // For the few statements that are a transaction each.
+        conn.batch_execute("SET statement_timeout = '60s'; SET lock_timeout = '20s'")?;
+    }
     Ok(conn)
 }
 
+/// Sets up a connection that reads.
 #[derive(Debug)]
-struct ReadOnly;
+struct Reading {
+    pooled: bool,
+}
 
-impl CustomizeConnection<Conn, diesel::r2d2::Error> for ReadOnly {
+impl CustomizeConnection<Conn, diesel::r2d2::Error> for Reading {
     fn on_acquire(&self, conn: &mut Conn) -> std::result::Result<(), diesel::r2d2::Error> {
+        if self.pooled {
+            conn.set_prepared_statement_cache_size(CacheSize::Disabled);
+            return Ok(());
+        }
         conn.batch_execute("SET default_transaction_read_only = on; SET statement_timeout = '30s'")
             .map_err(diesel::r2d2::Error::QueryError)
     }
 }
 
-/// The connections for reading.
-pub(super) fn pool(url: &str, size: u32) -> Pool<ConnectionManager<Conn>> {
-    Pool::builder()
-        .max_size(size)
-        .min_idle(Some(1))
-        .connection_timeout(Duration::from_secs(2))
-        .connection_customizer(Box::new(ReadOnly))
-        .build_unchecked(ConnectionManager::new(with_timeouts(url)))
+/// The connections for reading from one server.
+pub(super) struct Readers {
+    pool: Pool<ConnectionManager<Conn>>,
+    pooled: bool,
 }
 
-/// Runs the function while no other node does: migrations take no lock of their own.
-pub(super) fn alone(conn: &mut Conn, run: impl FnOnce(&mut Conn) -> Result<()>) -> Result<()> {
-    // Any number will do, as long as it is always the same.
-    conn.batch_execute("SELECT pg_advisory_lock(8433664521)")?;
-    let result = run(conn);
-    conn.batch_execute("SELECT pg_advisory_unlock(8433664521)")?;
-    result
+/// A connection for reading.
+pub(super) struct Reader {
+    conn: diesel::r2d2::PooledConnection<ConnectionManager<Conn>>,
+    pooled: bool,
+}
+
+impl Readers {
+    pub(super) fn new(address: &Address, size: u32) -> Result<Self> {
+        let pooled = address.is_pooled()?;
+        let pool = Pool::builder()
+            .max_size(size)
+            .min_idle(Some(1))
+            .connection_timeout(Duration::from_secs(2))
+            .connection_customizer(Box::new(Reading { pooled }))
+            .build_unchecked(ConnectionManager::new(address.url()));
+        Ok(Readers { pool, pooled })
+    }
+
+    /// One of them, when it is free within 2 seconds.
+    pub(super) fn get(&self) -> Result<Reader> {
+        self.get_within(self.pool.connection_timeout())
+    }
+
+    /// One of them, when it is free in time.
+    pub(super) fn get_within(&self, patience: Duration) -> Result<Reader> {
+        let conn = self.pool.get_timeout(patience);
+        let conn = conn.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+        Ok(Reader { conn, pooled: self.pooled })
+    }
+}
+
+impl Reader {
+    /// Runs a function that reads.
+    pub(super) fn run<T>(&mut self, run: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+        if self.pooled { within(&mut self.conn, BEGIN_READING, run) } else { run(&mut self.conn) }
+    }
+}
+
+/// Runs the function in a transaction that begins like this.
+fn within<T>(conn: &mut Conn, begin: &str, run: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+    AnsiTransactionManager::begin_transaction_sql(conn, begin)?;
+    match run(conn) {
+        Ok(value) => {
+            AnsiTransactionManager::commit_transaction(conn)?;
+            Ok(value)
+        }
+        Err(error) => match AnsiTransactionManager::rollback_transaction(conn) {
+            // Then the first error says more.
+            Ok(()) | Err(DieselError::BrokenTransactionManager) => Err(error),
+            Err(rollback) => Err(rollback.into()),
+        },
+    }
+}
+
+/// Runs the function while no other node does, on a connection of its own: migrations take no lock. The lock belongs to a
+/// transaction on a second connection, because behind a pooler nothing else does.
+pub(super) fn alone<T>(address: &Address, run: impl FnOnce(&mut Conn) -> Result<T>) -> Result<T> {
+    // However long the migrations, or the other node's, may take. Any number will do, as long as it is always the same.
+    const LOCK: &str = "BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0; \
+                        SET LOCAL idle_in_transaction_session_timeout = 0; SELECT pg_advisory_xact_lock(8433664521)";
+    within(&mut connect(address)?, LOCK, |_| run(&mut connect(address)?))
+}
+
+/// How far the write-ahead log of the primary is safe, as text. What was answered is before it, whichever node answered:
+/// an answer is given after the commit, and a commit ends when the log is on disk up to it.
+pub(super) fn position(conn: &mut Conn) -> Result<String> {
+    #[derive(QueryableByName)]
+    struct Flushed {
+        #[diesel(sql_type = diesel::sql_types::Text)]
+        flushed: String,
+    }
+    let query = diesel::sql_query("SELECT pg_current_wal_flush_lsn()::text AS flushed");
+    Ok(query.get_result::<Flushed>(conn)?.flushed)
+}
+
+/// How far a replica is.
+#[derive(QueryableByName)]
+pub(super) struct Progress {
+    /// Whether it is a standby that receives what the primary writes.
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    pub(super) follows: bool,
+    /// Whether it shows everything up to the position.
+    #[diesel(sql_type = diesel::sql_types::Bool)]
+    pub(super) has_all: bool,
+}
+
+/// How far a replica is, measured by a position of its primary.
+pub(super) fn progress(conn: &mut Conn, position: &str) -> Result<Progress> {
+    // That it receives matters after a failover: one that doesn't follow the new primary may have what that one lost.
+    let query = diesel::sql_query(
+        "SELECT pg_is_in_recovery() AND EXISTS (SELECT FROM pg_stat_wal_receiver) AS follows, \
+         coalesce(pg_last_wal_replay_lsn() >= $1::pg_lsn, FALSE) AS has_all",
+    );
+    Ok(query.bind::<diesel::sql_types::Text, _>(position).get_result(conn)?)
 }
 
 /// What PostgreSQL does in its own way.
@@ -78,8 +172,10 @@ mod dialect {
 
     use super::*;
     use crate::rules::notification::Micros;
-    use crate::store::rows::{AttemptEnd, LogRow, NotificationInsert, PositionRow, ResourceRow, StateInsert};
-    use crate::store::schema::positions;
+    use crate::store::rows::{
+        AttemptEnd, LockedRow, LogRow, NotificationInsert, PositionRow, ResourceRow, StateInsert,
+    };
+    use crate::store::schema::{nodes, positions};
 
     /// How rows are read one after the other, without having all of them in memory first.
     pub(super) type RowByRow = diesel::pg::PgRowByRowLoadingMode;
@@ -89,7 +185,11 @@ mod dialect {
     }
 
     pub(super) fn transaction(conn: &mut Conn, run: impl FnOnce(&mut Conn) -> Result<()>) -> Result<()> {
-        conn.transaction(run)
+        let status = AnsiTransactionManager::transaction_manager_status_mut(conn);
+        match status.transaction_depth()? {
+            Some(_) => conn.transaction(run),
+            None => within(conn, BEGIN, run),
+        }
     }
 
     /// Runs statements of which each is written for one index. The planner estimates the rows of a range over two columns
@@ -116,13 +216,18 @@ mod dialect {
     }
 
     /// The positions of the tenants, locked in one order so that two nodes can't block each other.
-    pub(super) fn positions(conn: &mut Conn, tenants: &[i64]) -> Result<Vec<PositionRow>> {
-        Ok(positions::table
+    pub(super) fn positions(conn: &mut Conn, tenants: &[i64]) -> Result<Vec<LockedRow>> {
+        // Not joined: what may be missing can't be locked.
+        let owner = nodes::table.filter(nodes::id.nullable().eq(positions::lane_owner));
+        let rows: Vec<(PositionRow, Option<i64>, bool)> = positions::table
             .filter(positions::tenant_id.eq_any(tenants))
             .order(positions::tenant_id)
-            .select(PositionRow::as_select())
+            .select((PositionRow::as_select(), positions::lane_owner, diesel::dsl::exists(owner)))
             .for_update()
-            .load(conn)?)
+            .load(conn)?;
+        let locked =
+            |(position, lane_owner, owner_is_known)| LockedRow { position, lane_owner, owner_is_known };
+        Ok(rows.into_iter().map(locked).collect())
     }
 
     pub(super) fn insert_notifications(conn: &mut Conn, rows: &[NotificationInsert<'_>]) -> Result<()> {
@@ -181,13 +286,15 @@ mod dialect {
         Ok(())
     }
 
-    pub(super) fn put_positions(conn: &mut Conn, positions: &[(i64, i64)]) -> Result<()> {
+    /// Stores the newest sequences, and the node whose the lane is from now on where that changes.
+    pub(super) fn put_positions(conn: &mut Conn, positions: &[(i64, i64, Option<i64>)]) -> Result<()> {
         diesel::sql_query(
-            "UPDATE positions SET last_sequence = new.last FROM unnest($1, $2) AS new (tenant, last) \
-             WHERE positions.tenant_id = new.tenant",
+            "UPDATE positions SET last_sequence = new.last, lane_owner = coalesce(new.owner, lane_owner) \
+             FROM unnest($1, $2, $3) AS new (tenant, last, owner) WHERE positions.tenant_id = new.tenant",
         )
         .bind::<Array<BigInt>, _>(column(positions, |row| row.0))
         .bind::<Array<BigInt>, _>(column(positions, |row| row.1))
+        .bind::<Array<Nullable<BigInt>>, _>(column(positions, |row| row.2))
         .execute(conn)?;
         Ok(())
     }

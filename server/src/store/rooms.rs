@@ -24,10 +24,13 @@ pub struct Rooms(Mutex<Inner>);
 #[derive(Default)]
 struct Inner {
     taken: HashMap<TenantId, Taken>,
+    count: usize,
     bytes: usize,
     closed: HashSet<TenantId>,
     /// Who waits in the database, and whether its lane was told.
     overflowed: HashMap<TenantId, bool>,
+    /// Lanes that were taken over with a new notification from a node that is gone. Their threads don't know yet.
+    inherited: HashSet<TenantId>,
     all_closed: bool,
 }
 
@@ -39,6 +42,7 @@ struct Taken {
 
 impl Inner {
     fn put(&mut self, tenant: TenantId, count: usize, bytes: usize) {
+        self.count += count;
         self.bytes += bytes;
         let taken = self.taken.entry(tenant).or_default();
         taken.count += count;
@@ -94,9 +98,10 @@ impl Rooms {
 
     /// Gives a place back.
     pub(crate) fn give_back(&self, tenant: TenantId, bytes: usize) {
-        let mut inner = self.inner();
+        let inner = &mut *self.inner();
         inner.bytes = inner.bytes.saturating_sub(bytes);
         if let Some(taken) = inner.taken.get_mut(&tenant) {
+            inner.count = inner.count.saturating_sub(1);
             taken.count = taken.count.saturating_sub(1);
             taken.bytes = taken.bytes.saturating_sub(bytes);
             if taken.count == 0 {
@@ -139,6 +144,21 @@ impl Rooms {
     /// Notes that nothing of this tenant is waiting in the database any more.
     pub(crate) fn caught_up(&self, tenant: TenantId) {
         self.inner().overflowed.remove(&tenant);
+    }
+
+    /// Notes that a lane was taken over from a node that is gone.
+    pub(super) fn inherit(&self, tenant: TenantId) {
+        self.inner().inherited.insert(tenant);
+    }
+
+    /// Whether the lane was taken over from a node that is gone. Says so once.
+    pub(crate) fn was_inherited(&self, tenant: TenantId) -> bool {
+        self.inner().inherited.remove(&tenant)
+    }
+
+    /// How many notifications are leased to this node.
+    pub fn count(&self) -> usize {
+        self.inner().count
     }
 
     /// Bytes of notifications in memory.
@@ -218,6 +238,6 @@ mod tests {
         rooms.put(tenant, 3, 30);
         assert!(rooms.take(tenant, 5, false));
         [10, 10, 10, 5].into_iter().for_each(|bytes| rooms.give_back(tenant, bytes));
-        assert_eq!((rooms.bytes(), rooms.left(tenant).0), (0, LANE_ROOM));
+        assert_eq!((rooms.count(), rooms.bytes(), rooms.left(tenant).0), (0, 0, LANE_ROOM));
     }
 }

@@ -159,6 +159,15 @@ pub(super) struct PositionRow {
     pub(super) last_success_at: Option<i64>,
 }
 
+/// A position that is locked.
+pub(super) struct LockedRow {
+    pub(super) position: PositionRow,
+    /// The node whose the lane is.
+    pub(super) lane_owner: Option<i64>,
+    /// Whether that node was seen among the nodes. If not, it is to be looked for again, now that the row is locked.
+    pub(super) owner_is_known: bool,
+}
+
 impl From<PositionRow> for Position {
     fn from(row: PositionRow) -> Position {
         Position {

@@ -25,6 +25,7 @@ diesel::table! {
         removed_through -> BigInt,
         last_success_at -> Nullable<BigInt>,
         held_until -> Nullable<BigInt>,
+        lane_owner -> Nullable<BigInt>,
     }
 }
 
@@ -107,6 +108,11 @@ diesel::table! {
     nodes (id) {
         id -> BigInt,
         seen_at -> BigInt,
+        name -> Nullable<Text>,
+        version -> Nullable<Text>,
+        started_at -> Nullable<BigInt>,
+        lanes -> Nullable<BigInt>,
+        leases -> Nullable<BigInt>,
     }
 }
 
@@ -162,6 +168,8 @@ diesel::table! {
     }
 }
 
+diesel::allow_tables_to_appear_in_same_query!(nodes, positions);
+diesel::allow_tables_to_appear_in_same_query!(positions, tenants);
 diesel::allow_tables_to_appear_in_same_query!(alert_states, positions);
 diesel::allow_tables_to_appear_in_same_query!(alert_states, tenants);
 diesel::allow_tables_to_appear_in_same_query!(alerts, nodes);

@@ -6,11 +6,13 @@
 
 mod append;
 mod delivery;
+mod nodes;
 mod notifications;
 mod tenants;
 
 pub use self::append::{Append, AppendQueries, Appended, Idempotency};
 pub use self::delivery::{AT_ONCE, AttemptRecord, Claimed, DeliveryQueries, Due, Outcome, Report, Want};
+pub use self::nodes::{NodeInfo, NodeQueries, Peer, Release, Vitals};
 pub use self::notifications::{
     Filter, NotificationQueries, PageQuery, Position, Resource, ResourceKey, ResourceKind, Seek,
 };
@@ -41,8 +43,22 @@ impl TenantId {
 }
 
 /// One run of a server process. A lease is good for as long as its node is seen alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct NodeId(pub(super) i64);
+
+impl NodeId {
+    /// One for tests that need no database.
+    #[cfg(test)]
+    pub(crate) const fn for_tests(number: i64) -> Self {
+        NodeId(number)
+    }
+}
+
+impl std::fmt::Display for NodeId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// Everything that can be asked of a connection.
 pub trait Queries:
@@ -50,6 +66,7 @@ pub trait Queries:
     + NotificationQueries
     + AppendQueries
     + DeliveryQueries
+    + NodeQueries
     + QueueQueries
     + JobQueries
     + AlertQueries

@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::ToLane;
 use super::error::StoreError;
+use super::pulse::Pulse;
 use super::rooms::Rooms;
 use super::seam::{Append, Appended, NodeId, Queries, Report, Result, TenantId};
 use super::waiters::Waiters;
@@ -40,7 +41,8 @@ pub(super) type Job = Box<dyn FnOnce(&mut dyn Queries) -> Answer + Send>;
 pub(super) enum Command {
     Append(Append, oneshot::Sender<Result<Appended>>),
     Report(Vec<Report>, oneshot::Sender<Result<()>>),
-    Run(Option<TenantId>, Job),
+    /// These tenants are locked before.
+    Run(Vec<TenantId>, Job),
 }
 
 /// A handle on one writer thread.
@@ -76,6 +78,7 @@ pub(super) struct Work {
     pub(super) connect: Box<dyn Fn() -> Result<Box<dyn Queries>> + Send>,
     pub(super) node: NodeId,
     pub(super) rooms: Arc<Rooms>,
+    pub(super) pulse: Arc<Pulse>,
     pub(super) to_lanes: Vec<mpsc::UnboundedSender<ToLane>>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) metrics: Arc<Metrics>,
@@ -86,7 +89,7 @@ pub(super) struct Work {
 struct Batch {
     appends: Vec<(Append, oneshot::Sender<Result<Appended>>)>,
     reports: Vec<(Vec<Report>, oneshot::Sender<Result<()>>)>,
-    jobs: Vec<(Option<TenantId>, Job)>,
+    jobs: Vec<(Vec<TenantId>, Job)>,
 }
 
 impl Batch {
@@ -94,7 +97,7 @@ impl Batch {
         match command {
             Command::Append(event, reply) => self.appends.push((event, reply)),
             Command::Report(reports, reply) => self.reports.push((reports, reply)),
-            Command::Run(tenant, job) => self.jobs.push((tenant, job)),
+            Command::Run(tenants, job) => self.jobs.push((tenants, job)),
         }
     }
 
@@ -110,7 +113,7 @@ impl Batch {
     fn tenants(&self) -> Vec<TenantId> {
         let appends = self.appends.iter().map(|(event, _)| event.tenant);
         let reports = self.reports.iter().flat_map(|(reports, _)| reports).map(|report| report.tenant);
-        let jobs = self.jobs.iter().filter_map(|(tenant, _)| *tenant);
+        let jobs = self.jobs.iter().flat_map(|(tenants, _)| tenants).copied();
         appends.chain(reports).chain(jobs).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
@@ -197,11 +200,7 @@ impl Work {
     /// leased to this node that none of its lanes has. All leases are given up; whoever gets them pushes them.
     fn recover(&self, mut conn: Box<dyn Queries>, lost_connection: bool) -> Result<Box<dyn Queries>> {
         if lost_connection {
-            conn.atomically(&mut |conn| {
-                conn.node_leave(self.node)?;
-                conn.node_seen(self.node)?;
-                Ok(())
-            })?;
+            conn.atomically(&mut |conn| conn.node_lose(self.node))?;
         }
         Ok(conn)
     }
@@ -211,6 +210,8 @@ impl Work {
         let started = Instant::now();
         let size = batch.len();
         let tenants = batch.tenants();
+        // Before anything is leased: should the node be taken for dead meanwhile, that lease is worth nothing.
+        let life = self.pulse.life();
         let mut appended = Vec::new();
         let mut answers: Vec<Answer> = Vec::new();
         let result = conn.atomically(&mut |conn| {
@@ -232,7 +233,7 @@ impl Work {
         self.metrics.commit(size, started.elapsed());
         match result {
             Ok(()) => {
-                self.answer(batch, appended, answers);
+                self.answer(batch, appended, answers, life);
                 self.waiters.wake(&tenants);
                 Ok(())
             }
@@ -265,14 +266,14 @@ impl Work {
         }
     }
 
-    fn answer(&self, batch: Batch, appended: Vec<Appended>, answers: Vec<Answer>) {
+    fn answer(&self, batch: Batch, appended: Vec<Appended>, answers: Vec<Answer>, life: u64) {
         for ((event, reply), result) in batch.appends.into_iter().zip(appended) {
             let tenant = event.tenant;
             match result {
                 Appended::Stored { sequence, leased: true } => {
                     let state = State::new(PushProgress::Pending, None);
                     let notification = StoredNotification { sequence, content: event.content, state };
-                    self.tell(tenant, ToLane::New { tenant, notification });
+                    self.tell(tenant, ToLane::New { tenant, notification, life });
                 }
                 Appended::Stored { leased: false, .. }
                     if event.has_url && event.push_now && self.rooms.tell(tenant) =>

@@ -8,7 +8,6 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::pin;
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -21,12 +20,14 @@ use futures_util::future::select;
 use serde::{Deserialize, Serialize};
 use tidings_api::notification::NotificationPage;
 use tidings_client::archiver::{Archiver, Outcome, every};
-use tidings_client::{Client, Event, Inbox, NotificationDocument};
+use tidings_client::{Client, Inbox, NotificationDocument};
 use tidings_tests::program::peak_memory;
 
 use crate::Options;
+use crate::fill::fill;
 use crate::http::Connection;
-use crate::target::Target;
+use crate::target::{Target, Worker, beside};
+use crate::turns::{Report, Row};
 
 /// The inbox's own.
 const PRAGMAS: &str = "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
@@ -56,21 +57,6 @@ struct Done {
     dismissed: Option<f64>,
     /// The most memory that it has had.
     memory_mb: f64,
-}
-
-/// The numbers.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Report {
-    database: String,
-    waiting: usize,
-    body_bytes: u32,
-    bare: Vec<Done>,
-    store: Vec<Done>,
-    handle: Done,
-    /// The median of the rounds' ratios of the archiver, which only stores, to the bare loop.
-    median_ratio: f64,
-    same_rows: bool,
 }
 
 /// Runs one way into a file, and says on the standard output what it took.
@@ -216,80 +202,59 @@ fn memory() -> f64 {
     peak_memory(std::process::id()).unwrap_or_default()
 }
 
-/// Has so many notifications wait at a server, and reads them in each way. False when they did not write the same.
-pub(crate) async fn run(options: &Options, count: usize) -> bool {
+/// Has so many notifications wait at a server, and reads them in each way.
+pub(crate) async fn run(options: &Options, count: u64) -> Report {
     let target = Target::new(options);
+    let mut report = Report::new(options, target.database());
     let tenant = target.tenants("catch-up", 1).remove(0);
-    eprintln!("load: {count} events are posted");
-    fill(tenant.producer.url(), tenant.producer.key(), count, options.body as usize).await;
+    fill(&mut report, options, &target, &tenant, count).await;
 
-    let beside = std::env::current_exe().expect("the path of this program");
-    let dir =
-        tempfile::tempdir_in(beside.parent().expect("a program is in a directory")).expect("a directory");
+    let dir = tempfile::tempdir_in(beside()).expect("a directory");
     let measure = |way, name: &str| {
         let file = dir.path().join(name);
-        let done = measure(way, tenant.consumer.url(), tenant.consumer.key(), &file, count);
-        eprintln!("load: {way:?}: {:.0}/s", count as f64 / done.stored);
-        (done, file)
+        (measure(way, tenant.consumer.url(), tenant.consumer.key(), &file, count), file)
     };
-    let (mut bare, mut store, mut same_rows) = (Vec::new(), Vec::new(), true);
+    let mut row = Row::rate(format!("stored of {count} waiting"), "bare loop", None);
     for nth in 1..=options.rounds {
-        let (by_hand, bare_file) = measure(Way::Bare, &format!("bare-{nth}.db"));
-        let (by_archiver, file) = measure(Way::Store, &format!("inbox-{nth}.db"));
-        same_rows &= nth > 1 || difference(&bare_file, &file, count) == 0;
-        bare.push(by_hand);
-        store.push(by_archiver);
+        let (bare, bare_file) = measure(Way::Bare, &format!("bare-{nth}.db"));
+        let (stored, file) = measure(Way::Store, &format!("inbox-{nth}.db"));
+        if nth == 1 {
+            let same = same(&bare_file, &file);
+            if u64::try_from(same) != Ok(count) {
+                report.missing(&format!("the bare loop and the archiver wrote {same} of {count} rows alike"));
+            }
+        }
+        row.add(count as f64 / stored.stored, count as f64 / bare.stored);
+        report.note(format!("memory: {:.1} MB, bare {:.1} MB", stored.memory_mb, bare.memory_mb));
         for file in [bare_file, file] {
             let _ = std::fs::remove_file(file);
         }
     }
+    report.add([row]);
     // Last, because it dismisses them.
-    let handle = measure(Way::Handle, "handled.db").0;
-    let mut ratios: Vec<f64> =
-        bare.iter().zip(&store).map(|(bare, store)| bare.stored / store.stored).collect();
-    ratios.sort_by(f64::total_cmp);
-    let report = Report {
-        database: target.database().to_owned(),
-        waiting: count,
-        body_bytes: options.body,
-        median_ratio: (ratios[(ratios.len() - 1) / 2] + ratios[ratios.len() / 2]) / 2.0,
-        bare,
-        store,
-        handle,
-        same_rows,
-    };
-    print(&report, options.json);
-    same_rows
-}
-
-async fn fill(url: &str, key: &str, count: usize, body: usize) {
-    let client = Client::builder(url).key(key).build().expect("a client");
-    let data = serde_json::json!({"padding": "x".repeat(body.saturating_sub(100))});
-    for first in (0..count).step_by(PAGE) {
-        let event = || Event::new("close").and_then(|event| event.data(&data)).expect("an event");
-        let operations =
-            (first..count.min(first + PAGE)).fold(client.operations(), |all, _| all.add(event()));
-        operations.send().await.expect("events are taken");
-    }
+    let handled = measure(Way::Handle, "handled.db").0;
+    let rate = |seconds: Option<f64>| seconds.map_or(0.0, |seconds| count as f64 / seconds);
+    report.note(format!(
+        "with handlers: {:.0}/s stored, {:.0}/s handled, {:.0}/s dismissed at the server; memory {:.1} MB",
+        rate(Some(handled.stored)),
+        rate(handled.handled),
+        rate(handled.dismissed),
+        handled.memory_mb
+    ));
+    report
 }
 
 /// One way in a process of its own.
-fn measure(way: Way, url: &str, key: &str, file: &Path, count: usize) -> Done {
+fn measure(way: Way, url: &str, key: &str, file: &Path, count: u64) -> Done {
     let name = way.to_possible_value().expect("every way has a name").get_name().to_owned();
-    let output = Command::new(std::env::current_exe().expect("the path of this program"))
-        .args(["caught-up", &name, url, key, &count.to_string()])
-        .arg(file)
-        .stderr(Stdio::inherit())
-        .output()
-        .expect("this program can be started again");
-    assert!(output.status.success(), "{name}: {}", output.status);
-    serde_json::from_slice(&output.stdout).expect("it says what it has done")
+    let file = file.to_string_lossy().into_owned();
+    Worker::start("caught-up", &[name, url.to_owned(), key.to_owned(), count.to_string(), file], &[]).done()
 }
 
-/// How many rows are in one file only, or differ.
-fn difference(one: &Path, other: &Path, count: usize) -> i64 {
+/// How many rows are the same in both files.
+fn same(one: &Path, other: &Path) -> i64 {
     #[derive(QueryableByName)]
-    struct Row {
+    struct Count {
         #[diesel(sql_type = BigInt)]
         number: i64,
     }
@@ -298,46 +263,12 @@ fn difference(one: &Path, other: &Path, count: usize) -> i64 {
         .bind::<diesel::sql_types::Text, _>(one.to_string_lossy().into_owned())
         .execute(&mut conn)
         .expect("both can be opened");
-    let same: Row = sql_query(
+    let same: Count = sql_query(
         "SELECT count(*) AS number FROM inbox_documents AS d JOIN inbox_notifications AS n USING (id) \
          JOIN bare.inbox_documents AS e USING (id) JOIN bare.inbox_notifications AS m USING (id) \
          WHERE d.document = e.document AND n.type = m.type AND n.dismiss = m.dismiss AND n.source = m.source",
     )
     .get_result(&mut conn)
     .expect("both can be read");
-    let count = i64::try_from(count).unwrap_or(i64::MAX);
-    if same.number != count {
-        println!("DIFFERENT: {} of {count} rows are the same", same.number);
-    }
-    count - same.number
-}
-
-fn print(report: &Report, json: bool) {
-    if json {
-        println!("{}", serde_json::to_string_pretty(report).expect("a report is JSON"));
-        return;
-    }
-    println!("\n{}, {} waiting, {} bytes", report.database, report.waiting, report.body_bytes);
-    println!("{:<28}{:>12}{:>12}{:>10}", "", "per second", "memory MB", "ratio");
-    let row = |name: &str, seconds: f64, memory: f64, ratio: &str| {
-        println!("{name:<28}{:>12.0}{memory:>12.1}{ratio:>10}", report.waiting as f64 / seconds);
-    };
-    for (nth, (bare, store)) in report.bare.iter().zip(&report.store).enumerate() {
-        row(&format!("bare loop {}", nth + 1), bare.stored, bare.memory_mb, "");
-        row(
-            &format!("stored {}", nth + 1),
-            store.stored,
-            store.memory_mb,
-            &format!("{:.2}", bare.stored / store.stored),
-        );
-    }
-    println!("{:<52}{:>10.2}", "stored / bare loop, median", report.median_ratio);
-    let handle = &report.handle;
-    row("stored, while handling", handle.stored, handle.memory_mb, "");
-    for (name, seconds) in [("handled", handle.handled), ("dismissed at the server", handle.dismissed)] {
-        if let Some(seconds) = seconds {
-            row(name, seconds, handle.memory_mb, "");
-        }
-    }
-    println!("both wrote the same rows: {}", if report.same_rows { "yes" } else { "NO, see above" });
+    same.number
 }

@@ -1,6 +1,7 @@
 //! The load: many connections on one thread, each with its requests ready.
 
 use std::cell::RefCell;
+use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -8,17 +9,17 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hdrhistogram::Histogram;
 use tokio::task::JoinSet;
 
-use crate::http::{Connection, STAMP, find};
+use crate::http::{Answer, Connection, STAMP, find};
 
 /// What a phase has shown.
 pub(crate) struct Measured {
-    /// Requests answered with 201, for each of the request templates.
+    /// Requests answered as they should be, for each of the request templates.
     pub(crate) accepted: Vec<u64>,
     /// Until the last of them was answered.
     pub(crate) took: Duration,
     /// Microseconds from when a request was due until it was answered.
     pub(crate) latency: Histogram<u64>,
-    /// Anything but a 201; the first is kept as text.
+    /// All other answers; the first is kept as text.
     pub(crate) failures: u64,
     /// The first failure.
     pub(crate) first_failure: Option<String>,
@@ -29,9 +30,41 @@ impl Measured {
         self.accepted.iter().sum::<u64>() as f64 / self.took.as_secs_f64()
     }
 
-    fn fail(&mut self, what: String) {
+    fn new(templates: usize) -> Rc<RefCell<Self>> {
+        Rc::new(RefCell::new(Measured {
+            accepted: vec![0; templates],
+            took: Duration::ZERO,
+            latency: histogram(),
+            failures: 0,
+            first_failure: None,
+        }))
+    }
+
+    /// Counts an answer to a request that was due at a time. False: the connection can't be used any more.
+    fn count(
+        &mut self,
+        answer: io::Result<Answer<'_>>,
+        expected: u16,
+        template: usize,
+        due: Instant,
+    ) -> bool {
+        let goes_on = answer.is_ok();
+        let failure = match answer {
+            Ok(answer) if answer.status == expected => {
+                self.accepted[template] += 1;
+                let micros = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
+                self.latency.saturating_record(micros);
+                return true;
+            }
+            Ok(answer) => {
+                let body = String::from_utf8_lossy(&answer.body[..answer.body.len().min(500)]);
+                format!("{}: {body}", answer.status)
+            }
+            Err(error) => error.to_string(),
+        };
         self.failures += 1;
-        self.first_failure.get_or_insert(what);
+        self.first_failure.get_or_insert(failure);
+        goes_on
     }
 }
 
@@ -57,17 +90,8 @@ pub(crate) async fn run(
     length: Duration,
     rate: Option<f64>,
 ) -> Measured {
-    let mut opened = Vec::new();
-    for _ in 0..connections {
-        opened.push(Connection::open(address).await.expect("the server takes connections"));
-    }
-    let measured = Rc::new(RefCell::new(Measured {
-        accepted: vec![0; templates.len()],
-        took: Duration::ZERO,
-        latency: histogram(),
-        failures: 0,
-        first_failure: None,
-    }));
+    let opened = open(address, connections).await;
+    let measured = Measured::new(templates.len());
     let begun = Instant::now();
     let end = begun + length;
     let mut tasks = JoinSet::new();
@@ -80,7 +104,50 @@ pub(crate) async fn run(
         let request = templates[template].clone();
         tasks.spawn_local(drive(connection, request, template, end, pace, Rc::clone(&measured)));
     }
-    while tasks.join_next().await.is_some() {}
+    ended(tasks, measured, begun).await
+}
+
+/// Sends each of the requests once, over so many connections. Each is to be answered with this status.
+pub(crate) async fn each(
+    address: SocketAddr,
+    requests: impl Iterator<Item = Vec<u8>> + 'static,
+    connections: usize,
+    expected: u16,
+) -> Measured {
+    let opened = open(address, connections).await;
+    let measured = Measured::new(1);
+    let requests = Rc::new(RefCell::new(requests));
+    let begun = Instant::now();
+    let mut tasks = JoinSet::new();
+    for mut connection in opened {
+        let (measured, requests) = (Rc::clone(&measured), Rc::clone(&requests));
+        tasks.spawn_local(async move {
+            loop {
+                let next = requests.borrow_mut().next();
+                let Some(request) = next else { return };
+                let due = Instant::now();
+                let answer = connection.exchange(&request).await;
+                if !measured.borrow_mut().count(answer, expected, 0, due) {
+                    return;
+                }
+            }
+        });
+    }
+    ended(tasks, measured, begun).await
+}
+
+async fn open(address: SocketAddr, connections: usize) -> Vec<Connection> {
+    let mut opened = Vec::new();
+    for _ in 0..connections {
+        opened.push(Connection::open(address).await.expect("the server takes connections"));
+    }
+    opened
+}
+
+async fn ended(mut tasks: JoinSet<()>, measured: Rc<RefCell<Measured>>, begun: Instant) -> Measured {
+    while let Some(ended) = tasks.join_next().await {
+        ended.expect("a connection's task does not panic");
+    }
     let mut measured = Rc::into_inner(measured).expect("every connection has ended").into_inner();
     measured.took = begun.elapsed();
     measured
@@ -117,21 +184,8 @@ async fn drive(
             request[at..at + STAMP.len()].copy_from_slice(format!("{:016}", now_micros()).as_bytes());
         }
         let answer = connection.exchange(&request).await;
-        let mut measured = measured.borrow_mut();
-        match answer {
-            Ok(answer) if answer.status == 201 => {
-                measured.accepted[template] += 1;
-                let micros = u64::try_from(due.elapsed().as_micros()).unwrap_or(u64::MAX);
-                measured.latency.saturating_record(micros);
-            }
-            Ok(answer) => {
-                let body = String::from_utf8_lossy(&answer.body[..answer.body.len().min(500)]).into_owned();
-                measured.fail(format!("{}: {body}", answer.status));
-            }
-            Err(error) => {
-                measured.fail(error.to_string());
-                return;
-            }
+        if !measured.borrow_mut().count(answer, 201, template, due) {
+            return;
         }
     }
 }

@@ -80,8 +80,13 @@ pub(crate) fn find(text: &[u8], part: &[u8]) -> Option<usize> {
 
 /// A POST of a JSON body.
 pub(crate) fn post(path: &str, key: &str, body: &str) -> Vec<u8> {
+    send("POST", path, key, tidings_api::MEDIA_TYPE, body)
+}
+
+/// A request with a body of this type.
+pub(crate) fn send(method: &str, path: &str, key: &str, media_type: &str, body: &str) -> Vec<u8> {
     format!(
-        "POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: {key}\r\ncontent-type: application/vnd.api+json\r\n\
+        "{method} {path} HTTP/1.1\r\nhost: 127.0.0.1\r\nx-api-key: {key}\r\ncontent-type: {media_type}\r\n\
          content-length: {}\r\n\r\n{body}",
         body.len()
     )

@@ -35,6 +35,12 @@ pub(crate) struct Pulled {
     pub(crate) in_order: bool,
 }
 
+impl Pulled {
+    pub(crate) fn per_second(&self) -> f64 {
+        self.items as f64 / self.took.as_secs_f64()
+    }
+}
+
 /// Pulls all notifications of one tenant.
 pub(crate) async fn run(connection: &mut Connection, key: &str) -> Pulled {
     let mut pulled = Pulled { in_order: true, ..Pulled::default() };

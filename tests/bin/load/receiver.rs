@@ -1,11 +1,8 @@
-//! The receiver: takes pushes in a process of its own, checks off every sequence, and says four times a second how
-//! far it is, one JSON document a line.
+//! The receiver: takes pushes in a process of its own, checks off every sequence, and says how far it is when asked.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::rc::Rc;
-use std::time::Duration;
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};
@@ -39,8 +36,8 @@ impl Status {
 
 struct Taken {
     requests: u64,
-    /// By path, whether a sequence has come.
-    seen: BTreeMap<String, Vec<bool>>,
+    /// By path: which sequences have come, and how many.
+    seen: BTreeMap<String, (Vec<bool>, u64)>,
     last_at: u64,
     latency: Histogram<u64>,
 }
@@ -54,15 +51,16 @@ impl Taken {
             return;
         };
         if !self.seen.contains_key(path) {
-            self.seen.insert(path.to_owned(), Vec::new());
+            self.seen.insert(path.to_owned(), (Vec::new(), 0));
         }
-        let seen = self.seen.get_mut(path).expect("inserted above");
+        let (seen, distinct) = self.seen.get_mut(path).expect("inserted above");
         if seen.len() <= sequence {
             seen.resize(sequence + 1, false);
         }
         if std::mem::replace(&mut seen[sequence], true) {
             return;
         }
+        *distinct += 1;
         self.last_at = now_micros();
         let field = b"\"sentAt\":\"";
         let sent = find(body, field).and_then(|at| {
@@ -75,10 +73,7 @@ impl Taken {
     }
 
     fn status(&self) -> Status {
-        let tenant = |seen: &Vec<bool>| {
-            let distinct = seen.iter().filter(|seen| **seen).count();
-            (distinct as u64, seen.len().saturating_sub(1) as u64)
-        };
+        let tenant = |(seen, distinct): &(Vec<bool>, u64)| (*distinct, seen.len().saturating_sub(1) as u64);
         Status {
             requests: self.requests,
             tenants: self.seen.iter().map(|(path, seen)| (path.clone(), tenant(seen))).collect(),
@@ -89,28 +84,14 @@ impl Taken {
     }
 }
 
-/// Takes pushes until it is killed, or until nobody reads what it says.
+/// Takes pushes until it is killed. A GET is answered with the [`Status`].
 pub(crate) async fn run(port: u16) {
     let taken =
         Rc::new(RefCell::new(Taken { requests: 0, seen: BTreeMap::new(), last_at: 0, latency: histogram() }));
     let listener = TcpListener::bind(("127.0.0.1", port)).await.expect("the receiver's port is free");
-    tokio::task::LocalSet::new()
-        .run_until(async {
-            let accepted = Rc::clone(&taken);
-            tokio::task::spawn_local(async move {
-                while let Ok((stream, _)) = listener.accept().await {
-                    tokio::task::spawn_local(converse(stream, Rc::clone(&accepted)));
-                }
-            });
-            loop {
-                let status = serde_json::to_string(&taken.borrow().status()).expect("a status is JSON");
-                if writeln!(std::io::stdout(), "{status}").is_err() {
-                    return;
-                }
-                tokio::time::sleep(Duration::from_millis(250)).await;
-            }
-        })
-        .await;
+    while let Ok((stream, _)) = listener.accept().await {
+        tokio::task::spawn_local(converse(stream, Rc::clone(&taken)));
+    }
 }
 
 async fn converse(mut stream: TcpStream, taken: Rc<RefCell<Taken>>) {
@@ -119,17 +100,22 @@ async fn converse(mut stream: TcpStream, taken: Rc<RefCell<Taken>>) {
     loop {
         let whole = find(&buffer, b"\r\n\r\n").and_then(|at| {
             let head = std::str::from_utf8(&buffer[..at]).ok()?;
+            if head.starts_with("GET ") {
+                let status = serde_json::to_string(&taken.borrow().status()).expect("a status is JSON");
+                return Some((at + 4, status));
+            }
             let length: usize = header(head, "content-length")?.parse().ok()?;
             let end = at + 4 + length;
             (buffer.len() >= end).then(|| {
                 taken.borrow_mut().take(head, &buffer[at + 4..end]);
-                end
+                (end, String::new())
             })
         });
         match whole {
-            Some(end) => {
+            Some((end, body)) => {
                 buffer.drain(..end);
-                if stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.is_err() {
+                let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                if stream.write_all(answer.as_bytes()).await.is_err() {
                     return;
                 }
             }

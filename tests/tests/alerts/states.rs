@@ -10,7 +10,7 @@ use tidings_server::rules::alerts::STREAK;
 use tidings_server::rules::notification::Content;
 use tidings_server::secrets::Vault;
 use tidings_server::store::alerts::{OutboxAlert, Raising, Way};
-use tidings_server::store::seam::{Append, NewTenant, NodeId, TenantId};
+use tidings_server::store::seam::{Append, NewTenant, NodeId, TenantId, Vitals};
 use tidings_server::store::{Opened, Store};
 use tidings_tests::{Database, on_both};
 
@@ -164,7 +164,7 @@ on_both! {
             raise(&store, a, AlertKind::Retries100, 11).await;
             // The first node lives, then dies.
             let one = store.node();
-            store.write(None, move |conn| conn.node_seen(one)).await.unwrap();
+            store.write(None, move |conn| conn.node_seen(one, &Vitals::default())).await.unwrap();
             let first = claim(&store, one, 100).await;
             assert_eq!(first.iter().map(|alert| alert.kind).collect::<Vec<_>>(), [AlertKind::Failing; 2], "in their order");
             let two = open(&db).node();

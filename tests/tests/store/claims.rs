@@ -76,7 +76,7 @@ on_both! {
         block_on(async {
             let node = open(&db);
             let a = with_backlog(&node.store, 2).await;
-            let all_due = async || node.store.read(|conn| conn.due(0, 1)).await.unwrap();
+            let all_due = async || all_due(&node.store).await;
             assert_eq!(numbers(&claim(&node.store, a, NOON, 1, true).await), [1]);
             record(&node.store, vec![report(a, 1, Outcome::Hold(NOON + 500))]).await;
             assert_eq!(all_due().await, [Due { held_until: Some(NOON + 500), ..due(a, 1) }]);
@@ -102,9 +102,9 @@ on_both! {
             for _ in 0..5 {
                 tenants.push(with_backlog(&node.store, 1).await);
             }
-            let mut seen = Vec::new();
+            let (id, mut seen) = (node.store.node(), Vec::new());
             for index in 0..3 {
-                let share = node.store.read(move |conn| conn.due(index, 3)).await.unwrap();
+                let share = node.store.read(move |conn| conn.due(index, 3, id)).await.unwrap();
                 assert!(share.iter().all(|due| due.tenant.number() % 3 == index), "{share:?}");
                 seen.extend(share.into_iter().map(|due| due.tenant));
             }
@@ -156,7 +156,7 @@ on_both! {
                 assert_eq!(numbers(&claim(&node.store, a, NOON, 1, true).await), [2]);
                 record(&node.store, vec![report(a, 2, Outcome::Hold(NOON + 500))]).await;
             };
-            let held = async || node.store.read(|conn| conn.due(0, 1)).await.unwrap()[0].held_until;
+            let held = async || all_due(&node.store).await[0].held_until;
             let repush = async |sequence| {
                 let targets = Targets::Ids(vec![sequence]);
                 let task = Task { action: JobAction::Repush, set: Flags::default(), targets, dry_run: false };
@@ -168,7 +168,7 @@ on_both! {
                     conn.job_done(&job.job, id, NOON)
                 }).await.unwrap();
             };
-            node.store.write(None, move |conn| conn.node_seen(id)).await.unwrap();
+            beat(&node.store).await;
             hold().await;
             repush(3).await;
             assert_eq!(held().await, Some(NOON + 500), "it stands behind the one that holds up the rest");

@@ -82,17 +82,17 @@ on_both! {
     fn a_new_notification_goes_leased_to_its_lane_and_nobody_else_can_claim_it(db) {
         block_on(async {
             let (mut one, other) = (open(&db), open(&db));
-            one.store.write(None, { let n = one.store.node(); move |conn| conn.node_seen(n) }).await.unwrap();
+            beat(&one.store).await;
             let a = tenant(&one.store, "a").await;
             let now = Append { push_now: true, ..event(a, content("close", 1)) };
             assert_eq!(one.store.append(now).await.unwrap(), Appended::Stored { sequence: 1, leased: true });
-            let Some(ToLane::New { tenant, notification }) = one.to_lane.recv().await else {
+            let Some(ToLane::New { tenant, notification, .. }) = one.to_lane.recv().await else {
                 panic!("the lane was not given it")
             };
             assert_eq!((tenant, notification.sequence), (a, 1));
             assert!(claim(&other.store, a, i64::MAX - 1, 10, false).await.notifications.is_empty());
             assert_eq!(get(&one.store, a, 1).await.state.next_attempt_at, None, "it is being made");
-            assert_eq!(one.store.read(|conn| conn.due(0, 1)).await.unwrap(), [], "what is leased is not due");
+            assert_eq!(all_due(&one.store).await, [], "what is leased is not due");
 
             // The other node takes the first for dead; its late report counts for nothing.
             let freed = other.store.write(None, |conn| conn.node_reap(i64::MIN)).await.unwrap();
@@ -139,23 +139,23 @@ on_both! {
     fn a_dead_node_s_leases_are_freed_and_a_living_one_s_are_not(db) {
         block_on(async {
             let (living, dead) = (open(&db), open(&db));
-            let a = with_backlog(&living.store, 4).await;
-            for node in [&dead, &living] {
-                let id = node.store.node();
-                node.store.write(None, move |conn| conn.node_seen(id)).await.unwrap();
-                assert_eq!(claimed(&node.store, a, 2).await.len(), 2);
+            let (a, b) = (with_backlog(&living.store, 2).await, with_backlog(&living.store, 2).await);
+            for (node, tenant) in [(&dead, a), (&living, b)] {
+                beat(&node.store).await;
+                assert_eq!(claimed(&node.store, tenant, 2).await.len(), 2);
                 tokio::time::sleep(Duration::from_millis(60)).await;
             }
             // The dead node was seen 60 ms or more before the living one.
             let id = living.store.node();
             let silence = 50_000;
             let freed = living.store.write(None, move |conn| {
-                conn.node_seen(id)?;
+                conn.node_seen(id, &Vitals::default())?;
                 conn.node_reap(silence)
             }).await.unwrap();
             assert_eq!(freed, 2);
-            assert_eq!(living.store.read(|conn| conn.due(0, 1)).await.unwrap(), [due(a, 1)], "at once, in its order");
+            assert_eq!(all_due(&living.store).await, [due(a, 1)], "at once, in its order");
             assert_eq!(claimed(&living.store, a, 10).await, [1, 2]);
+            assert!(claimed(&living.store, b, 10).await.is_empty(), "those of the living one aren't");
         });
     }
 

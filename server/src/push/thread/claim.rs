@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use tidings_api::settings::Ordering;
 
-use super::now;
+use super::{Thread, now};
 use crate::directory::TenantEntry;
 use crate::push::attempt::Attempts;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::seam::{self, Claimed, TenantId};
+use crate::store::seam::{self, AT_ONCE, Claimed, Outcome, TenantId};
 
 /// How often a claim is made again because the settings have changed meanwhile.
 const TRIES: usize = 3;
@@ -32,12 +32,67 @@ pub(super) struct Claim {
     pub(super) entry: Arc<TenantEntry>,
     /// What is leased to this node.
     pub(super) claimed: Claimed,
+    /// In which of its lives.
+    pub(super) life: u64,
 }
 
 impl Claim {
     /// Whether it was made under strict order.
     pub(super) fn is_fifo(&self) -> bool {
         self.entry.settings.push.ordering == Ordering::Fifo
+    }
+}
+
+impl Thread {
+    pub(super) fn claimed(&mut self, tenant: TenantId, claimed: Result<Option<Claim>, StoreError>) {
+        let queue = self.queue(tenant);
+        queue.claiming = false;
+        // Otherwise nothing else is due now, and the next poll finds out what is due then.
+        queue.more = false;
+        match claimed {
+            Ok(Some(claim)) if claim.claimed.is_elsewhere => {
+                self.owned.remove(&tenant);
+                // The other node knows how the receiver is.
+                self.queue(tenant).lane.forgive();
+            }
+            Ok(Some(claim)) => self.take(tenant, claim),
+            Ok(None) => {}
+            // Left to the next poll, so that a database in trouble isn't asked without pause.
+            Err(error) => return tracing::debug!(%error, "nothing could be claimed"),
+        }
+        self.pump(tenant);
+    }
+
+    fn take(&mut self, tenant: TenantId, claim: Claim) {
+        self.configure(tenant, &claim.entry);
+        let is_fifo = claim.is_fifo();
+        let Claim { entry, claimed, life } = claim;
+        let is_outdated = (self.queue(tenant).lane.is_fifo() && !is_fifo) || !self.holds(life);
+        if !claimed.notifications.is_empty() {
+            self.own(tenant);
+        }
+        let queue = self.queue(tenant);
+        queue.more = !claimed.notifications.is_empty() || claimed.held_until.is_some();
+        if let Some(until) = claimed.held_until {
+            queue.failed_version = entry.tenant.version;
+            queue.held_until = Some(until);
+            queue.lane.hold(until);
+        }
+        let resumed_at = Some(entry.tenant.push_resumed_at);
+        if queue.resumed_at != resumed_at {
+            queue.resumed_at = resumed_at;
+            queue.lane.rise();
+        }
+        if claimed.is_inherited {
+            queue.lane.inherit(now());
+        }
+        for notification in claimed.notifications {
+            if is_outdated {
+                self.report(tenant, &notification, Outcome::HandBack(AT_ONCE), None);
+            } else {
+                self.queue(tenant).lane.offer(notification);
+            }
+        }
     }
 }
 
@@ -56,7 +111,7 @@ pub(super) async fn claim(
             store.rooms().caught_up(tenant);
             return Ok(None);
         };
-        let mut claim = Claim { entry, claimed: Claimed::default() };
+        let mut claim = Claim { entry, claimed: Claimed::default(), life: store.pulse().life() };
         claim.claimed = lease(store, want, &claim).await?;
         if claim.claimed.is_outdated && tries < TRIES {
             // Another node has stored other settings.

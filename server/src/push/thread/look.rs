@@ -3,6 +3,7 @@
 use super::{Event, GONE, POLL, Seen, Share, Thread, after, now, word};
 use crate::directory::TenantEntry;
 use crate::rules::lane::Limits;
+use crate::rules::notification::Micros;
 use crate::store::error::StoreError;
 use crate::store::seam::{Due, TenantId};
 
@@ -10,8 +11,9 @@ impl Thread {
     pub(super) fn poll(&mut self) {
         self.polling = true;
         let (store, Share { index, count }) = (self.store.clone(), self.share);
+        let node = store.node();
         word::begin(&self.events, Event::Due(Ok(Vec::new())), async move {
-            Event::Due(store.read(move |conn| conn.due(index, count)).await)
+            Event::Due(store.read(move |conn| conn.due(index, count, node)).await)
         });
     }
 
@@ -24,28 +26,15 @@ impl Thread {
             Vec::new()
         });
         let before = std::mem::take(&mut self.inactive);
-        for Due { tenant, at: time, version, held_until } in due {
+        for due in due {
             // Nobody makes a lane for them anew each time.
-            if before.get(&tenant) == Some(&version) {
-                self.inactive.insert(tenant, version);
+            if before.get(&due.tenant) == Some(&due.version) {
+                self.inactive.insert(due.tenant, due.version);
                 continue;
             }
-            if time > at {
-                self.poll_at = self.poll_at.min(time);
-                continue;
-            }
-            let queue = self.queue(tenant);
-            queue.more = true;
-            // What held up the rest is given up, has expired or is pushed anew. What isn't recorded yet isn't stored.
-            if queue.unrecorded == 0
-                && !queue.claiming
-                && let Some(held) =
-                    queue.held_until.filter(|held| held_until.is_none_or(|until| until < *held))
-            {
-                queue.held_until = held_until;
-                queue.lane.release(held);
-            }
+            self.found(due, at);
         }
+        self.let_go();
         // Lanes without anything due are looked at too: a pause may be over.
         let tenants: Vec<TenantId> = self.lanes.keys().copied().collect();
         if !self.looking && !tenants.is_empty() {
@@ -53,6 +42,24 @@ impl Thread {
             self.look_at(tenants.clone(), Event::Looked);
         }
         tenants.into_iter().for_each(|tenant| self.pump(tenant));
+    }
+
+    /// Lets a lane know that something is due.
+    pub(super) fn found(&mut self, Due { tenant, at: time, held_until, .. }: Due, at: Micros) {
+        if time > at {
+            self.poll_at = self.poll_at.min(time);
+            return;
+        }
+        let queue = self.queue(tenant);
+        queue.more = true;
+        // What held up the rest is given up, has expired or is pushed anew. What isn't recorded yet isn't stored.
+        if queue.unrecorded == 0
+            && !queue.claiming
+            && let Some(held) = queue.held_until.filter(|held| held_until.is_none_or(|until| until < *held))
+        {
+            queue.held_until = held_until;
+            queue.lane.release(held);
+        }
     }
 
     /// Looks at the settings of tenants: an admin may have changed them, or replaced a receiver that is down.

@@ -4,6 +4,7 @@
 //! the life of the node, and the thread would never come to its own end.
 
 use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
 
 use super::Event;
 
@@ -39,6 +40,17 @@ pub(super) fn begin(
     tokio::task::spawn_local(async move { word.give(work.await) });
 }
 
+/// As [`begin`], for a task that can be ended with others of its kind: then `otherwise` is told too.
+pub(super) fn begin_among(
+    tasks: &mut JoinSet<()>,
+    events: &UnboundedSender<Event>,
+    otherwise: Event,
+    work: impl Future<Output = Event> + 'static,
+) {
+    let word = Word { events: events.clone(), event: Some(otherwise) };
+    tasks.spawn_local(async move { word.give(work.await) });
+}
+
 #[cfg(test)]
 mod tests {
     use tokio::sync::mpsc;
@@ -65,5 +77,19 @@ mod tests {
             panic!("as this test wants it")
         };
         assert!(matches!(told(panics).await, Event::Looked(_)));
+    }
+
+    #[tokio::test]
+    async fn what_is_ended_before_its_end_tells_that() {
+        let (events, mut received) = mpsc::unbounded_channel();
+        let scenario = async {
+            let mut tasks = JoinSet::new();
+            begin_among(&mut tasks, &events, Event::Looked(Vec::new()), std::future::pending());
+            tokio::task::yield_now().await;
+            assert!(received.try_recv().is_err(), "it goes on");
+            tasks.abort_all();
+            assert!(matches!(received.recv().await, Some(Event::Looked(_))));
+        };
+        LocalSet::new().run_until(scenario).await;
     }
 }

@@ -365,3 +365,26 @@ fn under_strict_order_a_receiver_that_is_down_is_probed_when_the_hold_and_the_pa
         now = until;
     }
 }
+
+#[test]
+fn a_lane_of_a_node_that_is_gone_begins_with_an_empty_bucket_and_one_at_a_time() {
+    let limits = Limits { per_minute: Some(60), ..limits(8) };
+    let mut fresh = with(limits, 9);
+    assert_eq!(sent(&mut fresh, 0), [1, 2], "a second's worth");
+    let mut known = with(limits, 9);
+    known.inherit(0);
+    // Or it is known before the limits are.
+    let mut unknown = Lane::default();
+    unknown.inherit(0);
+    unknown.configure(limits, 0);
+    (1..=9).for_each(|item| unknown.offer(item));
+    for mut lane in [known, unknown] {
+        assert_eq!(sent(&mut lane, 0), [] as [u32; 0]);
+        assert_eq!(sent(&mut lane, 2 * SECOND), [1], "it rises");
+        lane.configure(limits, 2 * SECOND);
+        assert_eq!(sent(&mut lane, 2 * SECOND), [] as [u32; 0]);
+    }
+    let mut without = lane(8, 9);
+    without.inherit(0);
+    assert_eq!(sent(&mut without, 0), [1]);
+}

@@ -4,12 +4,11 @@ use std::collections::HashMap;
 
 use diesel::prelude::*;
 
+use super::nodes::{Lane, Place, places};
 use super::{Conn, dialect};
 use crate::rules::notification::PushProgress;
 use crate::store::rooms::Rooms;
-use crate::store::rows::{
-    LEASED, NotificationInsert, PositionRow, ResourceRow, StateInsert, kind_number, push_number,
-};
+use crate::store::rows::{LEASED, NotificationInsert, ResourceRow, StateInsert, kind_number, push_number};
 use crate::store::schema::notifications;
 use crate::store::seam::{Append, AppendQueries, Appended, NodeId, Result, TenantId};
 
@@ -23,14 +22,14 @@ impl AppendQueries for Conn {
         let mut tenants: Vec<i64> = events.iter().map(|event| event.tenant.0).collect();
         tenants.sort_unstable();
         tenants.dedup();
-        let mut positions: HashMap<i64, PositionRow> =
-            dialect::positions(self, &tenants)?.into_iter().map(|row| (row.tenant_id, row)).collect();
+        let mut places = places(self, &tenants, node)?;
+        let mut taken = HashMap::new();
         let mut known = stored_keys(self, events)?;
 
         let mut batch = Batch::default();
         let mut results = Vec::with_capacity(events.len());
         for event in events {
-            let Some(position) = positions.get_mut(&event.tenant.0) else {
+            let Some(Place { position, lane }) = places.get_mut(&event.tenant.0) else {
                 results.push(Appended::NoTenant);
                 continue;
             };
@@ -56,17 +55,32 @@ impl AppendQueries for Conn {
             if let Some(idempotency) = &event.idempotency {
                 known.insert((event.tenant.0, idempotency.key), (sequence, idempotency.body));
             }
-            let leased =
-                event.has_url && event.push_now && rooms.take(event.tenant, event.content.size(), event.fifo);
+            // What another node's lane is to have waits in the database, where that node finds it.
+            let leased = event.has_url
+                && event.push_now
+                && *lane != Lane::Elsewhere
+                && rooms.take(event.tenant, event.content.size(), event.fifo);
+            if leased && *lane != Lane::Mine {
+                taken.insert(event.tenant.0, *lane);
+                *lane = Lane::Mine;
+            }
             batch.add(event, sequence, leased.then_some(node));
             results.push(Appended::Stored { sequence, leased });
         }
-        let written = batch.write(self, positions.into_values());
+        let positions = places.into_iter().map(|(tenant, place)| {
+            (tenant, place.position.last_sequence, taken.contains_key(&tenant).then_some(node.0))
+        });
+        let written = batch.write(self, positions.collect());
         if written.is_err() {
             for (event, result) in events.iter().zip(&results) {
                 if matches!(result, Appended::Stored { leased: true, .. }) {
                     rooms.give_back(event.tenant, event.content.size());
                 }
+            }
+        }
+        for (tenant, lane) in taken {
+            if lane == Lane::Inherited {
+                rooms.inherit(TenantId(tenant));
             }
         }
         written.map(|()| results)
@@ -152,7 +166,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    fn write(self, conn: &mut Conn, positions: impl Iterator<Item = PositionRow>) -> Result<()> {
+    /// `positions`: tenants, their newest sequences, and the node whose their lanes are from now on where that changes.
+    fn write(self, conn: &mut Conn, positions: Vec<(i64, i64, Option<i64>)>) -> Result<()> {
         if self.notifications.is_empty() {
             return Ok(());
         }
@@ -170,10 +185,6 @@ impl<'a> Batch<'a> {
             })
             .collect();
         dialect::put_resources(conn, &resources)?;
-        dialect::put_positions(
-            conn,
-            &positions.map(|row| (row.tenant_id, row.last_sequence)).collect::<Vec<_>>(),
-        )?;
-        Ok(())
+        dialect::put_positions(conn, &positions)
     }
 }

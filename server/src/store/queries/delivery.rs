@@ -1,6 +1,6 @@
 //! Leases and their ends, and the log of attempts.
 //!
-//! A lease is the pair of a node's number in `owner` and the largest time in `due_at`. It needs no renewal of its own:
+//! Only the node whose a tenant's lane is leases its notifications: see `nodes.rs`. A lease is the pair of a node's number in `owner` and the largest time in `due_at`. It needs no renewal of its own:
 //! it is good while its node is seen. An outcome counts only where the row still names the node, so a node that was
 //! taken for dead can't record anything over its successor; and only where as many attempts were made as when it was
 //! leased, so that no outcome counts twice.
@@ -16,12 +16,13 @@ use diesel::prelude::*;
 use diesel::sql_types::{BigInt, Bool, Integer, Nullable};
 use tidings_api::delivery::AttemptError;
 
+use super::nodes::{self, Lane};
 use super::{Conn, dialect};
 use crate::rules::notification::{Micros, PushProgress, StoredNotification};
 use crate::store::rows::{
     AttemptEnd, ContentRow, LEASED, LogRow, PUT_OFF, StateRow, error_number, push_number, stored,
 };
-use crate::store::schema::{nodes, notifications, positions, states};
+use crate::store::schema::{notifications, positions, states, tenants};
 use crate::store::seam::{
     AT_ONCE, AttemptRecord, Claimed, DeliveryQueries, Due, NodeId, Outcome, PUT_ON, Report, Result, TenantId,
     Want,
@@ -50,6 +51,10 @@ struct PutOffRow {
 /// Among so many of those that are put off the oldest that is due is looked for: more than ever can keep their schedule
 /// while a receiver is probed, and few enough to be read at any time.
 const OLDEST: i64 = 500;
+
+/// When the first notification of a tenant is due, with one seek.
+const FIRST_DUE: &str =
+    "(SELECT due_at FROM states WHERE tenant_id = tenants.id AND push_state = 1 ORDER BY due_at LIMIT 1)";
 
 impl DeliveryQueries for Conn {
     fn report(&mut self, reports: &[&Report], node: NodeId, now: Micros) -> Result<()> {
@@ -113,14 +118,18 @@ impl DeliveryQueries for Conn {
     }
 
     fn claim(&mut self, tenant: TenantId, node: NodeId, now: Micros, want: Want) -> Result<Claimed> {
-        let position: Option<(i64, i64, Option<i64>)> = positions::table
-            .find(tenant.0)
-            .select((positions::version, positions::last_sequence, positions::held_until))
-            .first(self)
-            .optional()?;
-        let Some((_, last, held_until)) = position.filter(|(version, ..)| *version == want.version) else {
+        let columns =
+            (positions::version, positions::last_sequence, positions::held_until, positions::lane_owner);
+        let position = positions::table.find(tenant.0).select(columns);
+        let position: Option<(i64, i64, Option<i64>, Option<i64>)> = position.first(self).optional()?;
+        let Some((_, last, held_until, owner)) = position.filter(|(version, ..)| *version == want.version)
+        else {
             return Ok(Claimed { is_outdated: true, ..Claimed::default() });
         };
+        let lane = nodes::lane(self, owner, node)?;
+        if lane == Lane::Elsewhere {
+            return Ok(Claimed { is_elsewhere: true, ..Claimed::default() });
+        }
         let waiting =
             || states::table.filter(states::tenant_id.eq(tenant.0)).filter(sql::<Bool>("push_state = 1"));
         if want.fifo {
@@ -163,7 +172,11 @@ impl DeliveryQueries for Conn {
         if sequences.is_empty() {
             return Ok(Claimed::default());
         }
-        Ok(Claimed { notifications: lease(self, tenant, node, &sequences)?, ..Claimed::default() })
+        if lane != Lane::Mine {
+            nodes::take(self, tenant, node)?;
+        }
+        let notifications = lease(self, tenant, node, &sequences)?;
+        Ok(Claimed { notifications, is_inherited: lane == Lane::Inherited, ..Claimed::default() })
     }
 
     fn give_up(
@@ -248,49 +261,41 @@ impl DeliveryQueries for Conn {
         Ok(if first > removed { first } else { 0 })
     }
 
-    fn due(&mut self, index: u64, count: u64) -> Result<Vec<Due>> {
+    fn due(&mut self, index: u64, count: u64, node: NodeId) -> Result<Vec<Due>> {
         // One seek in `states_pending` for each tenant, however many wait.
         let rows: Vec<DueRow> = diesel::sql_query(format!(
-            "SELECT id, due_at, firsts.version, held_until FROM (SELECT id, version, (SELECT due_at FROM states \
-             WHERE tenant_id = tenants.id AND push_state = 1 ORDER BY due_at LIMIT 1) AS due_at FROM tenants \
+            "SELECT id, due_at, firsts.version, held_until FROM (SELECT id, version, {FIRST_DUE} AS due_at FROM tenants \
              WHERE deleted_at IS NULL AND push_stopped IS NULL AND id % {count} = {index}) AS firsts \
-             JOIN positions ON positions.tenant_id = firsts.id WHERE due_at < {LEASED}"
+             JOIN positions ON positions.tenant_id = firsts.id WHERE due_at < {LEASED} \
+             AND (lane_owner IS NULL OR lane_owner = {node} OR lane_owner NOT IN (SELECT nodes.id FROM nodes))",
+            node = node.0
         ))
         .load(self)?;
-        let due = |row: DueRow| {
-            let DueRow { id, due_at: at, version, held_until } = row;
-            Due { tenant: TenantId(id), at, version, held_until }
+        let due = |DueRow { id, due_at: at, version, held_until }| Due {
+            tenant: TenantId(id),
+            at,
+            version,
+            held_until,
         };
         Ok(rows.into_iter().map(due).collect())
     }
 
-    fn node_seen(&mut self, node: NodeId) -> Result<bool> {
-        let now = dialect::clock(self)?;
-        let known = diesel::update(nodes::table.find(node.0)).set(nodes::seen_at.eq(now)).execute(self)? > 0;
-        if !known {
-            diesel::insert_into(nodes::table)
-                .values((nodes::id.eq(node.0), nodes::seen_at.eq(now)))
-                .execute(self)?;
-        }
-        Ok(known)
-    }
-
-    fn node_reap(&mut self, silence: Micros) -> Result<usize> {
-        let seen_before = dialect::clock(self)?.saturating_sub(silence);
-        let dead: Vec<i64> = diesel::delete(nodes::table.filter(nodes::seen_at.le(seen_before)))
-            .returning(nodes::id)
-            .get_results(self)?;
-        if dead.is_empty() { Ok(0) } else { free_unowned(self) }
-    }
-
-    fn node_free(&mut self) -> Result<usize> {
-        free_unowned(self)
-    }
-
-    fn node_leave(&mut self, node: NodeId) -> Result<()> {
-        diesel::delete(nodes::table.find(node.0)).execute(self)?;
-        free_unowned(self)?;
-        Ok(())
+    fn due_of(&mut self, tenants: &[TenantId]) -> Result<Vec<Due>> {
+        let rows: Vec<(i64, Option<i64>, i64, Option<i64>)> = tenants::table
+            .inner_join(positions::table.on(positions::tenant_id.eq(tenants::id)))
+            .filter(tenants::id.eq_any(tenants.iter().map(|tenant| tenant.0)))
+            .filter(tenants::deleted_at.is_null().and(tenants::push_stopped.is_null()))
+            .select((
+                tenants::id,
+                sql::<Nullable<BigInt>>(FIRST_DUE),
+                tenants::version,
+                positions::held_until,
+            ))
+            .load(self)?;
+        let due = |(id, at, version, held_until): (_, Option<i64>, _, _)| {
+            at.filter(|at| *at < LEASED).map(|at| Due { tenant: TenantId(id), at, version, held_until })
+        };
+        Ok(rows.into_iter().filter_map(due).collect())
     }
 }
 
@@ -388,15 +393,4 @@ pub(super) fn release(conn: &mut Conn, tenants: &[i64]) -> Result<()> {
         diesel::update(held).set(positions::held_until.eq(None::<i64>)).execute(conn)?;
     }
     Ok(())
-}
-
-/// Frees the leases of nodes that are not known (any more).
-fn free_unowned(conn: &mut Conn) -> Result<usize> {
-    let leased = states::table
-        .filter(sql::<Bool>("push_state = 1"))
-        .filter(states::due_at.eq(LEASED))
-        .filter(states::owner.ne_all(nodes::table.select(nodes::id.nullable())));
-    Ok(diesel::update(leased)
-        .set((states::owner.eq(None::<i64>), states::due_at.eq(states::sequence.nullable())))
-        .execute(conn)?)
 }

@@ -6,6 +6,7 @@ mod append;
 mod deliveries;
 mod delivery;
 mod jobs;
+mod nodes;
 mod notifications;
 mod overdue;
 mod tenants;

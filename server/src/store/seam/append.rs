@@ -62,6 +62,7 @@ pub enum Appended {
 pub trait AppendQueries {
     /// Locks the tenants against other writers until the end of the transaction, in one order for all.
     fn lock(&mut self, tenants: &[TenantId]) -> Result<()>;
-    /// Stores events in the order given, and locks their tenants.
+    /// Stores events in the order given, and locks their tenants. Leases those for which there is room in a lane that is the node's,
+    /// or that nobody has; the rest waits.
     fn append(&mut self, events: &[&Append], node: NodeId, rooms: &Rooms) -> Result<Vec<Appended>>;
 }

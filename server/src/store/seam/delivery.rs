@@ -90,6 +90,10 @@ pub struct Claimed {
     pub held_until: Option<Micros>,
     /// Nothing was claimed, because the settings have changed since, or the tenant is gone.
     pub is_outdated: bool,
+    /// Nothing was claimed, because the lane is another node's.
+    pub is_elsewhere: bool,
+    /// The lane was that of a node which is gone, and nobody knows what that one has sent lately.
+    pub is_inherited: bool,
     /// Nothing was claimed yet, because much had to be put in order first: it is to be asked for again.
     pub is_unfinished: bool,
 }
@@ -114,7 +118,8 @@ pub trait DeliveryQueries {
     /// Leases due notifications to the node, if the settings are still those that it goes by: some of those that were put
     /// off, then what waits, both by their sequence, then the rest that was put off, by time. With `fifo` strictly in sequence: the oldest
     /// that waits is the first, due or not, and nothing is leased while any node has a notification of this tenant, or
-    /// before the time until which it is held. The tenant must be locked.
+    /// before the time until which it is held. Whoever leases anything has the lane from then on; nothing is leased where it is
+    /// another node's. The tenant must be locked.
     fn claim(&mut self, tenant: TenantId, node: NodeId, now: Micros, want: Want) -> Result<Claimed>;
     /// Gives up to `limit` waiting notifications up to this sequence up, for this reason, but none that a node has.
     /// Answers how many.
@@ -131,15 +136,9 @@ pub trait DeliveryQueries {
     /// The largest sequence that was received before a time; 0 where there is none. Found by halving, because sequences and
     /// times of receipt rise together.
     fn received_through(&mut self, tenant: TenantId, received_before: Micros) -> Result<i64>;
-    /// Each tenant with something pending that no node has, unless its push was stopped: of those whose number leaves
-    /// `index` when it is divided by `count`.
-    fn due(&mut self, index: u64, count: u64) -> Result<Vec<Due>>;
-    /// Notes that the node is alive, by the database's clock. False: it wasn't known (any more); now it is.
-    fn node_seen(&mut self, node: NodeId) -> Result<bool>;
-    /// Forgets nodes that were silent for so long and frees their leases. Answers how many leases were freed.
-    fn node_reap(&mut self, silence: Micros) -> Result<usize>;
-    /// Frees the leases of nodes that are not known. Answers how many.
-    fn node_free(&mut self) -> Result<usize>;
-    /// Forgets the node and frees its leases.
-    fn node_leave(&mut self, node: NodeId) -> Result<()>;
+    /// Each tenant with something pending that no node has, unless its push was stopped or its lane is that of another
+    /// node than this: of those whose number leaves `index` when it is divided by `count`.
+    fn due(&mut self, index: u64, count: u64, node: NodeId) -> Result<Vec<Due>>;
+    /// The same, of these tenants, whose lanes are the node's.
+    fn due_of(&mut self, tenants: &[TenantId]) -> Result<Vec<Due>>;
 }

@@ -5,7 +5,7 @@ use crate::push::sender::Sender;
 use crate::push::thread::Share;
 use crate::rules::notification::{Content, PushProgress};
 use crate::secrets::{self, Vault};
-use crate::store::seam::{Append, Appended, NewTenant, Want};
+use crate::store::seam::{Append, Appended, NewTenant, Vitals, Want};
 use crate::store::{Opened, ToLane};
 
 use super::*;
@@ -22,7 +22,7 @@ async fn leased(opened: &mut Opened) -> (TenantId, [StoredNotification; 2]) {
         may_reach_loopback: false,
     };
     let create = store.write(None, move |conn| {
-        conn.node_seen(node)?;
+        conn.node_seen(node, &Vitals::default())?;
         conn.tenant_create(&new)
     });
     let tenant = create.await.unwrap().id;

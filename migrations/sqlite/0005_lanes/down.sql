@@ -1,0 +1,6 @@
+ALTER TABLE nodes DROP COLUMN leases;
+ALTER TABLE nodes DROP COLUMN lanes;
+ALTER TABLE nodes DROP COLUMN started_at;
+ALTER TABLE nodes DROP COLUMN version;
+ALTER TABLE nodes DROP COLUMN name;
+ALTER TABLE positions DROP COLUMN lane_owner;
