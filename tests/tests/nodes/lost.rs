@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
+use serde_json::json;
 use tidings_api::delivery::{AttemptAttributes, AttemptPage, AttemptReason};
 use tidings_tests::database::psql_at;
 use tidings_tests::nodes::Incident;
@@ -286,7 +286,7 @@ fn follow(apis: &[Api]) -> u64 {
         for notification in page["data"].as_array().unwrap() {
             assert_eq!(tidings_tests::api::id_of(notification), last + 1, "skipped or repeated");
             last += 1;
-            if notification["attributes"]["type"] == Value::from("void") {
+            if notification["attributes"]["type"] == "void" {
                 return last;
             }
         }
