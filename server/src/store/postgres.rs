@@ -168,7 +168,8 @@ pub(super) fn progress(conn: &mut Conn, position: &str) -> Result<Progress> {
 mod dialect {
     use std::collections::HashSet;
 
-    use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text};
+    use diesel::query_builder::{AstPass, Query, QueryFragment, QueryId};
+    use diesel::sql_types::{Array, BigInt, Binary, Bool, Integer, Nullable, SmallInt, Text, Untyped};
 
     use super::*;
     use crate::rules::notification::Micros;
@@ -179,6 +180,42 @@ mod dialect {
 
     /// How rows are read one after the other, without having all of them in memory first.
     pub(super) type RowByRow = diesel::pg::PgRowByRowLoadingMode;
+
+    /// A statement with a fixed text, in which each `?` is the next value. Unlike diesel's own it stays in the statement
+    /// cache, and is prepared once for a connection: to prepare it is a round trip, as long as the statement itself.
+    struct Fixed<'a>(&'static str, Vec<Value<'a>>);
+
+    type Value<'a> = Box<dyn QueryFragment<Db> + 'a>;
+
+    impl QueryId for Fixed<'_> {
+        type QueryId = ();
+        const HAS_STATIC_QUERY_ID: bool = false;
+    }
+
+    impl QueryFragment<Db> for Fixed<'_> {
+        fn walk_ast<'b>(&'b self, mut out: AstPass<'_, 'b, Db>) -> QueryResult<()> {
+            let mut pieces = self.0.split('?');
+            out.push_sql(pieces.next().unwrap_or_default());
+            for (piece, value) in pieces.zip(&self.1) {
+                value.walk_ast(out.reborrow())?;
+                out.push_sql(piece);
+            }
+            Ok(())
+        }
+    }
+
+    impl Query for Fixed<'_> {
+        type SqlType = Untyped;
+    }
+
+    impl RunQueryDsl<Conn> for Fixed<'_> {}
+
+    /// An array with a value of each row.
+    macro_rules! array {
+        ($type:ty, $values:expr) => {
+            Box::new($values.into_sql::<Array<$type>>()) as Value<'_>
+        };
+    }
 
     fn column<R, T>(rows: &[R], value: impl Fn(&R) -> T) -> Vec<T> {
         rows.iter().map(value).collect()
@@ -231,81 +268,91 @@ mod dialect {
     }
 
     pub(super) fn insert_notifications(conn: &mut Conn, rows: &[NotificationInsert<'_>]) -> Result<()> {
-        diesel::sql_query(
+        Fixed(
             "INSERT INTO notifications (tenant_id, sequence, event_type, created_at, received_at, comment, extra, \
              entity, created_by, included, idempotency_key, body_hash) \
-             SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            vec![
+                array!(BigInt, column(rows, |row| row.tenant_id)),
+                array!(BigInt, column(rows, |row| row.sequence)),
+                array!(Text, column(rows, |row| row.event_type)),
+                array!(BigInt, column(rows, |row| row.created_at)),
+                array!(BigInt, column(rows, |row| row.received_at)),
+                array!(Nullable<Text>, column(rows, |row| row.comment)),
+                array!(Text, column(rows, |row| row.extra)),
+                array!(Nullable<Text>, column(rows, |row| row.entity)),
+                array!(Nullable<Text>, column(rows, |row| row.created_by)),
+                array!(Text, column(rows, |row| row.included)),
+                array!(Nullable<Binary>, column(rows, |row| row.idempotency_key)),
+                array!(Nullable<Binary>, column(rows, |row| row.body_hash)),
+            ],
         )
-        .bind::<Array<BigInt>, _>(column(rows, |row| row.tenant_id))
-        .bind::<Array<BigInt>, _>(column(rows, |row| row.sequence))
-        .bind::<Array<Text>, _>(column(rows, |row| row.event_type))
-        .bind::<Array<BigInt>, _>(column(rows, |row| row.created_at))
-        .bind::<Array<BigInt>, _>(column(rows, |row| row.received_at))
-        .bind::<Array<Nullable<Text>>, _>(column(rows, |row| row.comment))
-        .bind::<Array<Text>, _>(column(rows, |row| row.extra))
-        .bind::<Array<Nullable<Text>>, _>(column(rows, |row| row.entity))
-        .bind::<Array<Nullable<Text>>, _>(column(rows, |row| row.created_by))
-        .bind::<Array<Text>, _>(column(rows, |row| row.included))
-        .bind::<Array<Nullable<Binary>>, _>(column(rows, |row| row.idempotency_key))
-        .bind::<Array<Nullable<Binary>>, _>(column(rows, |row| row.body_hash))
         .execute(conn)?;
         Ok(())
     }
 
     pub(super) fn insert_states(conn: &mut Conn, rows: &[StateInsert]) -> Result<()> {
-        diesel::sql_query(
+        Fixed(
             "INSERT INTO states (tenant_id, sequence, is_dismissed, is_read, is_flagged, push_state, attempts, \
-             due_at, owner, size) SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             due_at, owner, size) SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            vec![
+                array!(BigInt, column(rows, |row| row.tenant_id)),
+                array!(BigInt, column(rows, |row| row.sequence)),
+                array!(Bool, column(rows, |row| row.is_dismissed)),
+                array!(Bool, column(rows, |row| row.is_read)),
+                array!(Bool, column(rows, |row| row.is_flagged)),
+                array!(SmallInt, column(rows, |row| row.push_state)),
+                array!(Integer, column(rows, |row| row.attempts)),
+                array!(Nullable<BigInt>, column(rows, |row| row.due_at)),
+                array!(Nullable<BigInt>, column(rows, |row| row.owner)),
+                array!(Integer, column(rows, |row| row.size)),
+            ],
         )
-        .bind::<Array<BigInt>, _>(column(rows, |row| row.tenant_id))
-        .bind::<Array<BigInt>, _>(column(rows, |row| row.sequence))
-        .bind::<Array<Bool>, _>(column(rows, |row| row.is_dismissed))
-        .bind::<Array<Bool>, _>(column(rows, |row| row.is_read))
-        .bind::<Array<Bool>, _>(column(rows, |row| row.is_flagged))
-        .bind::<Array<SmallInt>, _>(column(rows, |row| row.push_state))
-        .bind::<Array<Integer>, _>(column(rows, |row| row.attempts))
-        .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.due_at))
-        .bind::<Array<Nullable<BigInt>>, _>(column(rows, |row| row.owner))
-        .bind::<Array<Integer>, _>(column(rows, |row| row.size))
         .execute(conn)?;
         Ok(())
     }
 
     pub(super) fn put_resources(conn: &mut Conn, rows: &[ResourceRow<'_>]) -> Result<()> {
-        diesel::sql_query(
+        Fixed(
             "INSERT INTO resources (tenant_id, kind, id, included_in, named_by) \
-             SELECT * FROM unnest($1, $2, $3, $4, $5) ON CONFLICT (tenant_id, kind, id) DO UPDATE SET \
+             SELECT * FROM unnest(?, ?, ?, ?, ?) ON CONFLICT (tenant_id, kind, id) DO UPDATE SET \
              included_in = greatest(resources.included_in, excluded.included_in), named_by = excluded.named_by",
+            vec![
+                array!(BigInt, column(rows, |row| row.tenant_id)),
+                array!(SmallInt, column(rows, |row| row.kind)),
+                array!(Text, column(rows, |row| row.id)),
+                array!(BigInt, column(rows, |row| row.included_in)),
+                array!(BigInt, column(rows, |row| row.named_by)),
+            ],
         )
-        .bind::<Array<BigInt>, _>(column(rows, |row| row.tenant_id))
-        .bind::<Array<SmallInt>, _>(column(rows, |row| row.kind))
-        .bind::<Array<Text>, _>(column(rows, |row| row.id))
-        .bind::<Array<BigInt>, _>(column(rows, |row| row.included_in))
-        .bind::<Array<BigInt>, _>(column(rows, |row| row.named_by))
         .execute(conn)?;
         Ok(())
     }
 
     /// Stores the newest sequences, and the node whose the lane is from now on where that changes.
     pub(super) fn put_positions(conn: &mut Conn, positions: &[(i64, i64, Option<i64>)]) -> Result<()> {
-        diesel::sql_query(
+        Fixed(
             "UPDATE positions SET last_sequence = new.last, lane_owner = coalesce(new.owner, lane_owner) \
-             FROM unnest($1, $2, $3) AS new (tenant, last, owner) WHERE positions.tenant_id = new.tenant",
+             FROM unnest(?, ?, ?) AS new (tenant, last, owner) WHERE positions.tenant_id = new.tenant",
+            vec![
+                array!(BigInt, column(positions, |row| row.0)),
+                array!(BigInt, column(positions, |row| row.1)),
+                array!(Nullable<BigInt>, column(positions, |row| row.2)),
+            ],
         )
-        .bind::<Array<BigInt>, _>(column(positions, |row| row.0))
-        .bind::<Array<BigInt>, _>(column(positions, |row| row.1))
-        .bind::<Array<Nullable<BigInt>>, _>(column(positions, |row| row.2))
         .execute(conn)?;
         Ok(())
     }
 
     pub(super) fn put_success(conn: &mut Conn, successes: &[(i64, Micros)]) -> Result<()> {
-        diesel::sql_query(
+        Fixed(
             "UPDATE positions SET last_success_at = new.time, held_until = NULL \
-             FROM unnest($1, $2) AS new (tenant, time) WHERE positions.tenant_id = new.tenant",
+             FROM unnest(?, ?) AS new (tenant, time) WHERE positions.tenant_id = new.tenant",
+            vec![
+                array!(BigInt, column(successes, |(tenant, _)| *tenant)),
+                array!(BigInt, column(successes, |(_, at)| *at)),
+            ],
         )
-        .bind::<Array<BigInt>, _>(column(successes, |(tenant, _)| *tenant))
-        .bind::<Array<BigInt>, _>(column(successes, |(_, at)| *at))
         .execute(conn)?;
         Ok(())
     }
@@ -330,14 +377,14 @@ mod dialect {
             values.into_iter().map(Option::flatten).collect()
         }
         // An attempt may be told of twice in one batch, when the first telling was in doubt; its log rows are the same.
-        let recorded: Vec<Recorded> = diesel::sql_query(
-            "WITH new AS (SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) \
+        let recorded: Vec<Recorded> = Fixed(
+            "WITH new AS (SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) \
              AS new (tenant, sequence, push_state, due_at, dismiss, processed_at, started_at, duration_ms, url, \
              address, reason, response_status, response_text, error, attempts)), \
              done AS (UPDATE states SET push_state = new.push_state, attempts = states.attempts + 1, \
              due_at = new.due_at, owner = NULL, is_dismissed = is_dismissed OR new.dismiss, \
              processed_at = new.processed_at, response_status = new.response_status, error = new.error FROM new \
-             WHERE states.tenant_id = new.tenant AND states.sequence = new.sequence AND states.owner = $16 \
+             WHERE states.tenant_id = new.tenant AND states.sequence = new.sequence AND states.owner = ? \
              AND states.attempts = new.attempts RETURNING states.tenant_id, states.sequence, states.attempts AS number), \
              log AS (INSERT INTO attempts (tenant_id, sequence, number, started_at, duration_ms, url, address, \
              reason, response_status, response_text, error) \
@@ -347,23 +394,25 @@ mod dialect {
              WHERE new.started_at IS NOT NULL \
              ON CONFLICT DO NOTHING) \
              SELECT tenant_id, sequence FROM done",
+            vec![
+                array!(BigInt, column(ends, |end| end.tenant_id)),
+                array!(BigInt, column(ends, |end| end.sequence)),
+                array!(SmallInt, column(ends, |end| end.push_state)),
+                array!(Nullable<BigInt>, column(ends, |end| end.due_at)),
+                array!(Bool, column(ends, |end| end.dismiss)),
+                array!(BigInt, column(ends, |end| end.processed_at)),
+                array!(Nullable<BigInt>, log(ends, |log| log.started_at)),
+                array!(Nullable<Integer>, log(ends, |log| log.duration_ms)),
+                array!(Nullable<Text>, log(ends, |log| log.url)),
+                array!(Nullable<Text>, flat(log(ends, |log| log.address))),
+                array!(Nullable<SmallInt>, log(ends, |log| log.reason)),
+                array!(Nullable<SmallInt>, flat(log(ends, |log| log.response_status))),
+                array!(Nullable<Text>, log(ends, |log| &*log.response_text)),
+                array!(Nullable<SmallInt>, flat(log(ends, |log| log.error))),
+                array!(Integer, column(ends, |end| end.attempts)),
+                Box::new(node.into_sql::<BigInt>()),
+            ],
         )
-        .bind::<Array<BigInt>, _>(column(ends, |end| end.tenant_id))
-        .bind::<Array<BigInt>, _>(column(ends, |end| end.sequence))
-        .bind::<Array<SmallInt>, _>(column(ends, |end| end.push_state))
-        .bind::<Array<Nullable<BigInt>>, _>(column(ends, |end| end.due_at))
-        .bind::<Array<Bool>, _>(column(ends, |end| end.dismiss))
-        .bind::<Array<BigInt>, _>(column(ends, |end| end.processed_at))
-        .bind::<Array<Nullable<BigInt>>, _>(log(ends, |log| log.started_at))
-        .bind::<Array<Nullable<Integer>>, _>(log(ends, |log| log.duration_ms))
-        .bind::<Array<Nullable<Text>>, _>(log(ends, |log| log.url))
-        .bind::<Array<Nullable<Text>>, _>(flat(log(ends, |log| log.address)))
-        .bind::<Array<Nullable<SmallInt>>, _>(log(ends, |log| log.reason))
-        .bind::<Array<Nullable<SmallInt>>, _>(flat(log(ends, |log| log.response_status)))
-        .bind::<Array<Nullable<Text>>, _>(log(ends, |log| &*log.response_text))
-        .bind::<Array<Nullable<SmallInt>>, _>(flat(log(ends, |log| log.error)))
-        .bind::<Array<Integer>, _>(column(ends, |end| end.attempts))
-        .bind::<BigInt, _>(node)
         .load(conn)?;
         Ok(recorded.into_iter().map(|row| (row.tenant_id, row.sequence)).collect())
     }

@@ -126,15 +126,18 @@ impl NotificationQueries for Conn {
                 .order((notifications::created_at.desc(), notifications::sequence.desc())),
         };
         let (mut notifications, mut bytes, mut is_cut) = (Vec::new(), 0, false);
-        for row in query.load_iter::<(StateRow, ContentRow), dialect::RowByRow>(self)? {
-            let notification = stored(row?);
-            bytes += notification.content.size();
-            is_cut = bytes > PAGE_BYTES && !notifications.is_empty();
-            if is_cut {
-                break;
+        dialect::by_index(self, |conn| {
+            for row in query.load_iter::<(StateRow, ContentRow), dialect::RowByRow>(conn)? {
+                let notification = stored(row?);
+                bytes += notification.content.size();
+                is_cut = bytes > PAGE_BYTES && !notifications.is_empty();
+                if is_cut {
+                    break;
+                }
+                notifications.push(notification);
             }
-            notifications.push(notification);
-        }
+            Ok(())
+        })?;
         show_hold(self, tenant, &mut notifications)?;
         Ok((notifications, is_cut))
     }
