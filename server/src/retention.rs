@@ -1,8 +1,23 @@
 //! Removes what has expired and gives up pushes that have waited for too long, in small batches between which other
 //! writes go ahead.
+//!
+//! After each batch it rests, several times as long as the batch took from its place in the queue to its commit: so it takes
+//! the same part of a writer's time whether that is busy or idle, fast or slow, and waits longest where others wait too.
+//!
+//! What was tried, with 64 connections posting 1 KB as fast as they could on SQLite, to ingest alone: batches of 200 one
+//! after the other (0.30 of the rate, p99 6.3 times as long; 18,000 removed a second), which was dropped; a rest twice as
+//! long as the batch (0.73, 1.35 times; 5,000/s), which is kept for when removal is late; batches of 50 with a rest
+//! four times as long (0.82, 1.2 times; 700/s under this load, more under less), which is the usual. On PostgreSQL
+//! the usual made no difference that could be told from chance.
+//!
+//! Dropping partitions was tried on PostgreSQL and left: 300,000 notifications were gone in 0.3 s and writers hardly
+//! noticed, while batches without a rest had halved their rate. But every unique key needs the time in it then: neither
+//! sequences nor idempotency keys would be unique any more, and states and attempts would have to hold the time as well. A
+//! partition also goes only when the longest retention of all tenants is over, so the others' content would be deleted
+//! row by row after all, and SQLite has none.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 
@@ -15,13 +30,43 @@ use crate::telemetry::Metrics;
 
 /// How often expired notifications are looked for.
 const EVERY: Duration = Duration::from_secs(60);
-/// The most that one transaction removes or gives up: a few milliseconds' work.
-const BATCH: i64 = 200;
+/// The most that one transaction gives up or removes, but for what has expired: a few milliseconds' work.
+const BATCH: i64 = 50;
+/// How expired notifications are removed.
+const USUAL: Pace = Pace { batch: BATCH, rest: 4 };
+/// The same when that is [`LATE`]: rather somewhat slower writers than a full disk.
+const HURRIED: Pace = Pace { batch: 200, rest: 2 };
+const LATE: Micros = 2 * MICROS_A_DAY;
+/// The longest rest: a stop waits for it.
+const LONGEST_REST: Duration = Duration::from_secs(1);
 /// How many users and entities are looked up at once.
 const RESOURCES: i64 = 10_000;
 /// How many tenants are listed at once.
 const TENANTS: i64 = 500;
 const MICROS_A_DAY: i64 = 86_400_000_000;
+
+/// How much is removed at once, and how many times as long as that took is the rest behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Pace {
+    batch: i64,
+    rest: u32,
+}
+
+impl Pace {
+    /// That for what should have gone so much earlier.
+    fn of(late: Micros) -> Self {
+        if late > LATE { HURRIED } else { USUAL }
+    }
+
+    fn rest_of(self, took: Duration) -> Duration {
+        took.saturating_mul(self.rest).min(LONGEST_REST)
+    }
+
+    /// Rests behind a batch that was begun at that time.
+    async fn rest(self, begun: Instant) {
+        tokio::time::sleep(self.rest_of(begun.elapsed())).await;
+    }
+}
 
 /// Sweeps until the server stops.
 pub async fn run(store: Store, metrics: Arc<Metrics>, mut stopping: watch::Receiver<bool>) {
@@ -51,10 +96,12 @@ pub async fn run(store: Store, metrics: Arc<Metrics>, mut stopping: watch::Recei
 pub async fn sweep(store: &Store, now: Micros, stopping: &watch::Receiver<bool>) -> Result<i64, StoreError> {
     let mut removed = 0;
     for tenant in store.read(|conn| conn.tenant_deleted_list()).await? {
+        let mut begun = Instant::now();
         while !*stopping.borrow()
             && !store.write(Some(tenant), move |conn| conn.tenant_sweep(tenant, BATCH)).await?
         {
-            tokio::task::yield_now().await;
+            USUAL.rest(begun).await;
+            begun = Instant::now();
         }
     }
     let mut after: Option<String> = None;
@@ -100,8 +147,10 @@ async fn give_up(
         let Some(last) = overdue.last() else { break };
         after = *last;
         let now = chrono::Utc::now().timestamp_micros();
+        let begun = Instant::now();
         given_up +=
             store.write(Some(tenant), move |conn| conn.expire_pushes(tenant, &overdue, before, now)).await?;
+        USUAL.rest(begun).await;
     }
     if given_up > 0 {
         tracing::info!(notifications = given_up, "gave up pushes that have waited for too long");
@@ -118,23 +167,16 @@ async fn expire(
     let mut removed = 0;
     // Most tenants have nothing to remove: that is found out without a place in the writer's queue.
     let oldest = store.read(move |conn| conn.oldest_received(tenant)).await?;
-    if oldest.is_none_or(|oldest| oldest >= received_before) {
-        return Ok(0);
-    }
-    let tune =
-        |name: &str, usual: i64| std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(usual);
-    let (size, pause, share) = (tune("SWEEP_BATCH", BATCH), tune("SWEEP_PAUSE", 0), tune("SWEEP_SHARE", 0));
+    let Some(oldest) = oldest.filter(|oldest| *oldest < received_before) else { return Ok(0) };
+    let pace = Pace::of(received_before.saturating_sub(oldest));
     while !*stopping.borrow() {
-        let begun = std::time::Instant::now();
-        let batch = store.write(Some(tenant), move |conn| conn.expire(tenant, received_before, size)).await?;
+        let begun = Instant::now();
+        let batch =
+            store.write(Some(tenant), move |conn| conn.expire(tenant, received_before, pace.batch)).await?;
         removed += batch;
-        if batch < size {
+        pace.rest(begun).await;
+        if batch < pace.batch {
             break;
-        }
-        let rest =
-            Duration::from_millis(pause.unsigned_abs()) + begun.elapsed() * u32::try_from(share).unwrap_or(0);
-        if !rest.is_zero() {
-            tokio::time::sleep(rest).await;
         }
     }
     // Users and entities that nothing names any more are looked for by a reader, and removed in small steps too.
@@ -145,7 +187,27 @@ async fn expire(
         }
         for keys in keys.chunks(usize::try_from(BATCH).unwrap_or(1)) {
             let keys = keys.to_vec();
+            let begun = Instant::now();
             store.write(Some(tenant), move |conn| conn.resources_remove(tenant, &keys)).await?;
+            if *stopping.borrow() {
+                return Ok(removed);
+            }
+            pace.rest(begun).await;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writers_have_most_of_the_time_and_a_removal_that_is_late_takes_more_of_it() {
+        let took = Duration::from_millis(10);
+        assert!(Pace::of(LATE).rest_of(took) >= 4 * took);
+        assert!(Pace::of(LATE + 1).rest_of(took) >= 2 * took);
+        assert!(Pace::of(LATE + 1).rest_of(took) < Pace::of(LATE).rest_of(took));
+        assert!(Pace::of(LATE + 1).batch > Pace::of(LATE).batch);
+        assert_eq!(USUAL.rest_of(Duration::from_secs(60)), LONGEST_REST, "a stop isn't held up");
     }
 }

@@ -97,12 +97,22 @@ fn life(random: &Mutex<Random>, short: u64, long: u64) {
     pause(random, if is_long { long } else { short });
 }
 
-fn kill_servers(server: &mut Server, ledger: &Ledger, random: &Mutex<Random>) {
-    for _ in 0..SERVER_KILLS * rounds() {
+/// After so many kills a server lives until it has pushed something: on a shared database, where it is another node each
+/// time, not before the one that was killed is taken for dead.
+const PATIENT: u64 = 20;
+
+fn kill_servers(server: &mut Server, ledger: &Ledger, taken: &AtomicUsize, random: &Mutex<Random>) {
+    for nth in 0..SERVER_KILLS * rounds() {
         let before = ledger.count();
         until("the server to take events", Duration::from_secs(60), || {
             (ledger.count() > before).then_some(())
         });
+        if nth % PATIENT == 0 {
+            let before = taken.load(Ordering::SeqCst);
+            until("pushes", Duration::from_secs(60), || {
+                (taken.load(Ordering::SeqCst) > before + 20).then_some(())
+            });
+        }
         life(random, 250, 3_000);
         server.kill9();
         pause(random, 100);
@@ -169,7 +179,7 @@ fn kill_cut_and_count(database: &Database) {
     });
     let Chain { server, tenant, archiver, pushes, calls } = &mut chain;
     let (tenant, pushes, calls) = (&*tenant, &*pushes, &*calls);
-    let (enough, killed) = (&AtomicBool::new(false), &AtomicBool::new(false));
+    let (enough, killed, taken) = (&AtomicBool::new(false), &AtomicBool::new(false), &*taken);
     // A thread that fails must not leave the others running.
     struct End<'a>(&'a AtomicBool);
     impl Drop for End<'_> {
@@ -183,7 +193,7 @@ fn kill_cut_and_count(database: &Database) {
         }
         scope.spawn(|| disturb(pushes, calls, &tenant.admin, random, killed));
         let (_enough, _killed) = (End(enough), End(killed));
-        let servers = scope.spawn(|| kill_servers(server, ledger, random));
+        let servers = scope.spawn(|| kill_servers(server, ledger, taken, random));
         let archivers = scope.spawn(|| kill_archivers(archiver, random));
         let ended = [servers.join(), archivers.join()];
         assert!(ended.iter().all(Result::is_ok), "a process could not be killed and started again");

@@ -14,3 +14,4 @@ pub mod payload;
 pub mod retry;
 pub mod selection;
 pub mod settings;
+pub mod simulation;

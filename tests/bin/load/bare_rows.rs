@@ -141,7 +141,7 @@ type Found = (
 
 /// The same for both databases: diesel's queries are of one of them.
 macro_rules! on {
-    ($name:ident, $conn:ty) => {
+    ($name:ident, $conn:ty, $bounds_both:literal) => {
         mod $name {
             use super::*;
 
@@ -212,6 +212,11 @@ macro_rules! on {
                         ),
                     ))
                     .into_boxed();
+                // PostgreSQL, as long as it has no statistics, would else read the other table from the tenant's first row.
+                if $bounds_both {
+                    query = query
+                        .filter(notifications::tenant_id.eq(tenant).and(notifications::sequence.gt(after)));
+                }
                 if undismissed {
                     query = query.filter(diesel::dsl::not(states::is_dismissed));
                 }
@@ -220,8 +225,8 @@ macro_rules! on {
         }
     };
 }
-on!(sqlite, SqliteConnection);
-on!(postgres, PgConnection);
+on!(sqlite, SqliteConnection, false);
+on!(postgres, PgConnection, true);
 
 /// An UPDATE whose text never changes, so that the statement is kept: diesel's own is prepared each time.
 struct Dismissal {
