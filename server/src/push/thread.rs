@@ -296,11 +296,8 @@ impl Thread {
                     self.own(tenant);
                 }
                 let queue = self.queue(tenant);
-                if !holds {
-                    queue.more = true;
-                    self.report(tenant, &notification, Outcome::HandBack(AT_ONCE), None);
-                } else if queue.lane.is_fifo() {
-                    // Stored while the order wasn't strict yet: now it takes its turn.
+                if !holds || queue.lane.is_fifo() {
+                    // Not this node's any more; or stored while the order wasn't strict yet, and now it takes its turn.
                     queue.more = true;
                     self.report(tenant, &notification, Outcome::HandBack(AT_ONCE), None);
                 } else {

@@ -31,7 +31,10 @@ const TABLES: [(&str, &str); 10] = [
 /// What names no tenant: how it is known, and why it may be so.
 const SCANS: [(&str, &str); 15] = [
     ("% 1 = 0", "which tenants have something due: an index seek for each, now and then"),
-    ("states.owner !=all select nodes.id", "frees the leases of nodes that are gone, by the index of leases"),
+    (
+        "states.owner !=all select nodes.id",
+        "frees the leases of nodes that are gone: all that waits is looked through",
+    ),
     ("where push_state = 1 and states.due_at = $ and states.owner = $", "the same for one node"),
     ("select distinct jobs.tenant_id from jobs where state < 2", "which tenants have a job to do"),
     ("select jobs.tenant_id, jobs.id from jobs where jobs.ended_at < $", "which jobs ended long ago"),
