@@ -29,6 +29,10 @@ use crate::telemetry::Metrics;
 /// From this size on, what is pushed is written and signed apart from the thread that sends: it takes a moment, which
 /// the lanes of others don't wait.
 const LARGE: usize = 256 * 1024;
+/// A lane with a rate begins its attempts at their times. One that has to wait longer than this for the tenant's
+/// settings, from a database in trouble, has missed its time: made later, together with others that waited as well, it
+/// would exceed the rate.
+const LATE: Duration = Duration::from_millis(500);
 
 /// What became of an attempt.
 #[derive(Debug)]
@@ -66,7 +70,7 @@ pub enum Verdict {
     },
     /// The tenant's push is not active (any more).
     Inactive,
-    /// The tenant could not be read.
+    /// The tenant could not be read, or not in time.
     Unknown,
 }
 
@@ -134,11 +138,15 @@ impl Attempts {
         notification: &StoredNotification,
         reason: AttemptReason,
     ) -> Attempted {
+        let asked = Instant::now();
         let entry = match self.directory.tenant(tenant).await {
             Ok(Some(entry)) if entry.push_is_active() => entry,
             Ok(_) => return Verdict::Inactive.into(),
             Err(_) => return Verdict::Unknown.into(),
         };
+        if entry.settings.push.rate_limit.is_some() && asked.elapsed() > LATE {
+            return Verdict::Unknown.into();
+        }
         let (started_at, started) = (now(), Instant::now());
         let pushed = caught(async {
             let prepared = self.prepared.get(&entry)?;

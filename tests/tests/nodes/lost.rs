@@ -47,6 +47,27 @@ fn what_a_killed_node_had_goes_on_elsewhere_within_ten_seconds() {
     witness.wait_for_accepted(30, LONG);
 }
 
+#[test]
+fn a_rate_holds_while_the_database_falls_silent_again_and_again() {
+    const PER_MINUTE: u32 = 240;
+    let mut nodes = Nodes::start(1);
+    let tenant = nodes.tenant("paced");
+    let witness = Witness::start(|_, _| (Duration::ZERO, 204));
+    push(&tenant, &witness.url(), json!({"rateLimit": PER_MINUTE, "retry": fixed(1, 100)}));
+    post(&tenant.producer, 150);
+    for round in 1..=4 {
+        witness.wait_for(witness.count() + 5, LONG);
+        println!("silence {round} after {} requests", witness.count());
+        nodes.list[0].suffer(Incident::Silenced);
+        // Longer than the settings are remembered; not so long that the node stops to send.
+        std::thread::sleep(Duration::from_secs(5));
+        nodes.list[0].recover(Incident::Silenced);
+        nodes.list[0].wait_until_ready();
+    }
+    witness.wait_for_accepted(150, LONG);
+    witness.check_rate(PER_MINUTE);
+}
+
 /// All attempts of a notification, as they were recorded.
 fn attempts(api: &Api, sequence: u64) -> Vec<AttemptAttributes> {
     let log = api.get(&format!("deliveries/{sequence}/attempts")).expect(200);
