@@ -7,6 +7,8 @@ use tidings_api::error::ErrorCode;
 use tidings_api::{ATOMIC_EXTENSION, BASE_PATH, MEDIA_TYPE};
 use ureq::http::{HeaderMap, Request};
 
+use crate::server::next_for_events;
+
 /// An answer, read whole.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -127,14 +129,20 @@ impl Api {
         headers: &[(&str, &str)],
         body: Option<&[u8]>,
     ) -> Result<Answer, ureq::Error> {
+        let is_event = method == "POST" && matches!(path, "notifications" | "operations");
+        let host = if is_event { next_for_events(&self.url) } else { self.url.clone() };
         let url = if path.starts_with("http") {
             path.to_owned()
         } else if path.starts_with('/') {
-            format!("{}{path}", self.url)
+            format!("{host}{path}")
         } else {
-            format!("{}{BASE_PATH}/{path}", self.url)
+            format!("{host}{BASE_PATH}/{path}")
         };
         let mut request = Request::builder().method(method).uri(&url);
+        // Whichever server it goes to, its links are those of the first.
+        if host != self.url {
+            request = request.header("host", self.url.trim_start_matches("http://"));
+        }
         if let Some(key) = &self.key {
             request = request.header("x-api-key", key);
         }

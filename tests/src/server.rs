@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -54,6 +56,25 @@ pub fn command() -> Command {
     program::command("tidings-server")
 }
 
+/// How many servers stand behind one on PostgreSQL: `TIDINGS_TEST_NODES=2` shows that what a suite says of one holds when
+/// events come to several, and are pushed by any.
+fn nodes() -> usize {
+    let set = std::env::var("TIDINGS_TEST_NODES");
+    set.map_or(1, |text| text.parse().expect("TIDINGS_TEST_NODES is a number"))
+}
+
+/// Which servers work on the same database, by the URL of the first.
+static BESIDE: Mutex<Vec<(String, Vec<String>)>> = Mutex::new(Vec::new());
+
+/// Where the next event for the server at this URL goes: to it, or to one beside it, in turns.
+pub(crate) fn next_for_events(url: &str) -> String {
+    static TURN: AtomicUsize = AtomicUsize::new(0);
+    let beside = BESIDE.lock().unwrap_or_else(PoisonError::into_inner);
+    let others = beside.iter().find(|(first, _)| first == url).map_or(&[][..], |(_, others)| others);
+    let turn = TURN.fetch_add(1, Ordering::SeqCst) % (others.len() + 1);
+    turn.checked_sub(1).map_or(url, |index| &others[index]).to_owned()
+}
+
 /// What a test may want otherwise.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -87,6 +108,8 @@ pub struct Server {
     dir: TempDir,
     options: Options,
     child: Option<Child>,
+    /// Those that are to be there as well.
+    others: Vec<Server>,
 }
 
 impl Server {
@@ -97,12 +120,27 @@ impl Server {
 
     /// Starts a server on the database with other options, and waits until it is ready.
     pub fn start_with(database: &Database, options: Options) -> Self {
+        let mut server = Self::start_alone(database, options);
+        if server.database_url.starts_with("postgres") && server.options.database_url.is_none() {
+            let mut options = server.options.clone();
+            if !options.arguments.iter().any(|argument| argument == "--public-url") {
+                options.arguments.extend(["--public-url".to_owned(), server.url()]);
+            }
+            server.others = (1..nodes()).map(|_| Self::start_alone(database, options.clone())).collect();
+            let urls = server.others.iter().map(Server::url).collect();
+            BESIDE.lock().unwrap_or_else(PoisonError::into_inner).push((server.url(), urls));
+        }
+        server
+    }
+
+    fn start_alone(database: &Database, options: Options) -> Self {
         let mut server = Server {
             database_url: options.database_url.clone().unwrap_or_else(|| database.url().to_owned()),
             port: 0,
             dir: tempfile::tempdir().expect("a temporary directory"),
             options,
             child: None,
+            others: Vec::new(),
         };
         // Somebody else may take the port between the look and the start: then another one.
         for _ in 0..3 {
@@ -263,6 +301,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        BESIDE.lock().unwrap_or_else(PoisonError::into_inner).retain(|(url, _)| *url != self.url());
         self.kill9();
         if std::thread::panicking() {
             let log = self.log();
