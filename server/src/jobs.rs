@@ -14,12 +14,13 @@ use tokio::task::JoinHandle;
 
 use crate::store::Store;
 use crate::store::error::StoreError;
+use crate::store::queue::{Job, Work};
 use crate::store::seam::TenantId;
 
-/// How often new jobs are looked for, and those of nodes that have died.
+/// How often jobs of other nodes are looked for: those that they haven't begun, and those of nodes that have died.
 const EVERY: Duration = Duration::from_millis(500);
 /// The most notifications of one step: a few milliseconds' work.
-const STEP: usize = 500;
+const STEP: usize = 1000;
 /// The most that are counted at once.
 const COUNTED: usize = 10_000;
 /// How long a job is kept after its end.
@@ -54,6 +55,7 @@ pub async fn run(store: Store, mut stopping: watch::Receiver<bool>) {
         }
         tokio::select! {
             () = tokio::time::sleep(EVERY) => {}
+            () = store.new_job().notified() => {}
             _ = stopping.wait_for(|stopping| *stopping) => break,
         }
     }
@@ -65,7 +67,7 @@ pub async fn run(store: Store, mut stopping: watch::Receiver<bool>) {
 /// Does what there is to do for a tenant.
 async fn work(store: Store, tenant: TenantId, turn: Arc<Semaphore>, stopping: watch::Receiver<bool>) {
     while !*stopping.borrow() {
-        match step(&store, tenant, &turn).await {
+        match oldest(&store, tenant, &turn, &stopping).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(error) => {
@@ -77,27 +79,50 @@ async fn work(store: Store, tenant: TenantId, turn: Arc<Semaphore>, stopping: wa
     }
 }
 
-/// One step of the tenant's oldest open job. False: there is none for this node.
-async fn step(store: &Store, tenant: TenantId, turn: &Semaphore) -> Result<bool, StoreError> {
+/// Carries out the tenant's oldest open job. False: there is none for this node.
+async fn oldest(
+    store: &Store,
+    tenant: TenantId,
+    turn: &Semaphore,
+    stopping: &watch::Receiver<bool>,
+) -> Result<bool, StoreError> {
     let (node, now) = (store.node(), Utc::now().timestamp_micros());
-    let Some(work) = store.write(Some(tenant), move |conn| conn.job_claim(tenant, node, now)).await? else {
+    let Some(mut work) = store.write(Some(tenant), move |conn| conn.job_claim(tenant, node, now)).await?
+    else {
         return Ok(false);
     };
+    while !*stopping.borrow() {
+        match step(store, &work, turn).await? {
+            Some(job) if job.ended_at.is_none() => work.job = job,
+            // It is done, or was cancelled, or another node's.
+            _ => break,
+        }
+    }
+    Ok(true)
+}
+
+/// One step of a job. Answers with the job as it is then, if it is open and this node's.
+async fn step(store: &Store, work: &Work, turn: &Semaphore) -> Result<Option<Job>, StoreError> {
+    let (node, tenant) = (store.node(), work.job.tenant);
     // Looking may take a while, so it is done by a reader, and nobody waits for it.
-    let (looked, counts) = (work.clone(), work.job.total.is_none());
+    let (work, looked, counts) = (work.clone(), work.clone(), work.job.total.is_none());
     let limit = if counts { COUNTED } else { STEP };
     let found = store.list(move |conn| conn.job_next(&looked, limit)).await?;
     let _turn = turn.acquire().await.map_err(|_| StoreError::Closed)?;
-    let begun = Instant::now();
-    store
-        .write(Some(tenant), move |conn| match (found, counts) {
+    let (begun, given) = (Instant::now(), store.given());
+    let write = store.write(Some(tenant), move |conn| {
+        let now = Utc::now().timestamp_micros();
+        match (found, counts) {
             (Some(found), true) => conn.job_count(&work.job, node, &found),
             (None, true) => conn.job_counted(&work, node, now),
             (Some(found), false) => conn.job_step(&work, node, &found),
-            (None, false) => conn.job_done(&work.job, node, Utc::now().timestamp_micros()),
-        })
-        .await?;
-    // As much time for everybody else.
-    tokio::time::sleep(begun.elapsed()).await;
-    Ok(true)
+            (None, false) => conn.job_done(&work.job, node, now),
+        }
+    });
+    let job = write.await?;
+    // As much time for everybody else, if there is anybody.
+    if store.given() > given + 1 {
+        tokio::time::sleep(begun.elapsed()).await;
+    }
+    Ok(job)
 }

@@ -176,6 +176,7 @@ pub(super) async fn post_job(
         let detail = "100 jobs are open already; wait until one has ended, or cancel one";
         return Err(Error::new(ErrorCode::Conflict, detail));
     }
+    state.store.new_job().notify_one();
     let document = document(&base(&state, &request), &job);
     Ok(HttpResponse::Accepted()
         .content_type(tidings_api::MEDIA_TYPE)

@@ -68,6 +68,7 @@ pub struct Store {
     rooms: Arc<Rooms>,
     pulse: Arc<Pulse>,
     waiters: Arc<Waiters>,
+    new_job: Arc<Notify>,
     node: NodeId,
     shared: bool,
 }
@@ -138,6 +139,7 @@ impl Store {
             rooms,
             pulse,
             waiters,
+            new_job: Arc::default(),
             node,
             shared,
         };
@@ -229,6 +231,16 @@ impl Store {
             }
         }
         self.list(move |conn| run(conn)).await
+    }
+
+    /// How much was given to the writers until now: by its growth one sees whether others write as well.
+    pub fn given(&self) -> u64 {
+        self.writers.iter().map(Writer::given).sum()
+    }
+
+    /// Somebody has asked for a job.
+    pub fn new_job(&self) -> &Notify {
+        &self.new_job
     }
 
     fn writer(&self, tenant: Option<TenantId>) -> Result<&Writer> {

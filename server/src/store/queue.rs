@@ -1,6 +1,7 @@
 //! What can be asked of the push queue as a whole: the list of deliveries, and the jobs that do something to many.
 
 use std::cmp::Ordering;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidings_api::delivery::AttemptError;
@@ -247,7 +248,7 @@ pub struct Work {
     /// The job.
     pub job: Job,
     /// What it does, and to which.
-    pub task: Task,
+    pub task: Arc<Task>,
 }
 
 impl Work {
@@ -268,7 +269,7 @@ impl Work {
             started_at: None,
             ended_at: None,
         };
-        Work { job, task }
+        Work { job, task: Arc::new(task) }
     }
 }
 
@@ -282,7 +283,8 @@ pub struct Found {
 }
 
 /// Jobs. What a node does with one takes effect only while the job is open and the node's own, and, where it goes on from
-/// a position, only from that: so nothing is done twice, and a node that was taken for dead does nothing more.
+/// a position, only from that: so nothing is done twice, and a node that was taken for dead does nothing more. What
+/// carries a job on answers with the job as it is then; none: nothing was done.
 pub trait JobQueries {
     /// Stores a job, unless `most` of the tenant are open already: then false.
     fn job_create(&mut self, work: &Work, most: i64) -> Result<bool>;
@@ -307,13 +309,13 @@ pub trait JobQueries {
     /// it is at its end.
     fn job_next(&mut self, work: &Work, limit: usize) -> Result<Option<Found>>;
     /// Notes that these were counted.
-    fn job_count(&mut self, job: &Job, node: NodeId, found: &Found) -> Result<()>;
+    fn job_count(&mut self, job: &Job, node: NodeId, found: &Found) -> Result<Option<Job>>;
     /// Notes that all are counted. A job that only counts has ended with that.
-    fn job_counted(&mut self, work: &Work, node: NodeId, now: Micros) -> Result<()>;
+    fn job_counted(&mut self, work: &Work, node: NodeId, now: Micros) -> Result<Option<Job>>;
     /// Does it to those of these that the job is still about, and notes how far it is.
-    fn job_step(&mut self, work: &Work, node: NodeId, found: &Found) -> Result<()>;
+    fn job_step(&mut self, work: &Work, node: NodeId, found: &Found) -> Result<Option<Job>>;
     /// Ends a job that is done.
-    fn job_done(&mut self, job: &Job, node: NodeId, now: Micros) -> Result<()>;
+    fn job_done(&mut self, job: &Job, node: NodeId, now: Micros) -> Result<Option<Job>>;
     /// Removes jobs that ended before a time, up to `limit`. Answers how many.
     fn job_expire(&mut self, ended_before: Micros, limit: i64) -> Result<usize>;
 }

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -46,8 +47,11 @@ pub(super) enum Command {
 }
 
 /// A handle on one writer thread.
-#[derive(Clone)]
-pub(super) struct Writer(mpsc::Sender<Command>);
+pub(super) struct Writer {
+    commands: mpsc::Sender<Command>,
+    /// How many it was given.
+    given: AtomicU64,
+}
 
 impl Writer {
     /// Starts the thread. It ends when the last handle is gone and everything is written.
@@ -57,11 +61,17 @@ impl Writer {
             .name("tidings-writer".to_owned())
             .spawn(move || work.run(receiver))
             .expect("a thread can be started while the server starts");
-        (Writer(sender), thread)
+        (Writer { commands: sender, given: AtomicU64::new(0) }, thread)
+    }
+
+    /// How many commands it was given until now.
+    pub(super) fn given(&self) -> u64 {
+        self.given.load(Ordering::Relaxed)
     }
 
     pub(super) fn send(&self, command: Command) -> Result<()> {
-        self.0.try_send(command).map_err(|error| match error {
+        self.given.fetch_add(1, Ordering::Relaxed);
+        self.commands.try_send(command).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => StoreError::Busy,
             mpsc::error::TrySendError::Closed(_) => StoreError::Closed,
         })
@@ -69,7 +79,8 @@ impl Writer {
 
     /// As [`Writer::send`], but waits for room: what a lane has to report must not be refused.
     pub(super) async fn send_in_turn(&self, command: Command) -> Result<()> {
-        self.0.send(command).await.map_err(|_| StoreError::Closed)
+        self.given.fetch_add(1, Ordering::Relaxed);
+        self.commands.send(command).await.map_err(|_| StoreError::Closed)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Jobs: kept, taken by a node, and carried out step by step.
 
+use std::sync::Arc;
+
 use diesel::dsl::{not, sql};
 use diesel::expression::SqlLiteral;
 use diesel::prelude::*;
@@ -85,6 +87,11 @@ fn job(row: JobRow) -> Job {
     }
 }
 
+/// What became of an update of a job.
+fn as_it_is(updated: QueryResult<JobRow>) -> Result<Option<Job>> {
+    Ok(updated.optional()?.map(job))
+}
+
 /// The jobs of a tenant that have not ended.
 #[diesel::dsl::auto_type(no_type_alias)]
 fn open(tenant: TenantId) -> _ {
@@ -110,7 +117,7 @@ impl JobQueries for Conn {
         if open >= most {
             return Ok(false);
         }
-        let task = serde_json::to_string(task).map_err(unreadable)?;
+        let task = serde_json::to_string(&**task).map_err(unreadable)?;
         let row = JobRow {
             tenant_id: job.tenant.0,
             id: job.id.clone(),
@@ -206,7 +213,7 @@ impl JobQueries for Conn {
         }
         let row = jobs::table.find((tenant.0, &id)).select((JobRow::as_select(), jobs::task));
         let (row, task) = row.first::<(JobRow, String)>(self)?;
-        Ok(Some(Work { job: job(row), task: serde_json::from_str(&task).map_err(unreadable)? }))
+        Ok(Some(Work { job: job(row), task: Arc::new(serde_json::from_str(&task).map_err(unreadable)?) }))
     }
 
     fn job_next(&mut self, work: &Work, limit: usize) -> Result<Option<Found>> {
@@ -247,22 +254,23 @@ impl JobQueries for Conn {
         Ok(Some(Found { sequences, through }))
     }
 
-    fn job_count(&mut self, job: &Job, node: NodeId, found: &Found) -> Result<()> {
-        diesel::update(own(job, node))
+    fn job_count(&mut self, job: &Job, node: NodeId, found: &Found) -> Result<Option<Job>> {
+        let updated = diesel::update(own(job, node))
             .set((
                 jobs::position.eq(found.through),
                 jobs::counted.eq(jobs::counted + number(found.sequences.len())),
             ))
-            .execute(self)?;
-        Ok(())
+            .returning(JobRow::as_returning())
+            .get_result(self);
+        as_it_is(updated)
     }
 
-    fn job_counted(&mut self, work: &Work, node: NodeId, now: Micros) -> Result<()> {
+    fn job_counted(&mut self, work: &Work, node: NodeId, now: Micros) -> Result<Option<Job>> {
         let Work { job, task } = work;
         let counted = (jobs::total.eq(Some(job.counted)), jobs::position.eq(0));
         if !job.dry_run {
-            diesel::update(own(job, node)).set(counted).execute(self)?;
-            return Ok(());
+            let updated = diesel::update(own(job, node)).set(counted);
+            return as_it_is(updated.returning(JobRow::as_returning()).get_result(self));
         }
         let mut missing = 0;
         if let Targets::Ids(ids) = &task.targets {
@@ -271,13 +279,14 @@ impl JobQueries for Conn {
             }
         }
         let ended = (jobs::state.eq(state_number(JobState::Done)), jobs::ended_at.eq(Some(now)));
-        diesel::update(own(job, node))
+        let updated = diesel::update(own(job, node))
             .set((counted, jobs::failed.eq(number(missing)), ended))
-            .execute(self)?;
-        Ok(())
+            .returning(JobRow::as_returning())
+            .get_result(self);
+        as_it_is(updated)
     }
 
-    fn job_step(&mut self, work: &Work, node: NodeId, found: &Found) -> Result<()> {
+    fn job_step(&mut self, work: &Work, node: NodeId, found: &Found) -> Result<Option<Job>> {
         let Work { job, task } = work;
         // Looked at again: what was found may have changed since.
         let still = match found.sequences.as_slice() {
@@ -298,9 +307,11 @@ impl JobQueries for Conn {
                 jobs::processed.eq(jobs::processed + processed),
                 jobs::failed.eq(jobs::failed + failed),
             ))
-            .execute(self)?;
-        if noted == 0 || still.is_empty() {
-            return Ok(());
+            .returning(JobRow::as_returning())
+            .get_result(self);
+        let noted = as_it_is(noted)?;
+        if noted.is_none() || still.is_empty() {
+            return Ok(noted);
         }
         match task.action {
             JobAction::Repush => {
@@ -332,18 +343,19 @@ impl JobQueries for Conn {
                     .execute(self)?;
             }
         }
-        Ok(())
+        Ok(noted)
     }
 
-    fn job_done(&mut self, job: &Job, node: NodeId, now: Micros) -> Result<()> {
-        diesel::update(own(job, node))
+    fn job_done(&mut self, job: &Job, node: NodeId, now: Micros) -> Result<Option<Job>> {
+        let updated = diesel::update(own(job, node))
             .set((
                 jobs::state.eq(state_number(JobState::Done)),
                 jobs::owner.eq(None::<i64>),
                 jobs::ended_at.eq(Some(now)),
             ))
-            .execute(self)?;
-        Ok(())
+            .returning(JobRow::as_returning())
+            .get_result(self);
+        as_it_is(updated)
     }
 
     fn job_expire(&mut self, ended_before: Micros, limit: i64) -> Result<usize> {

@@ -14,15 +14,16 @@ fn carry_out(conn: &mut Conn, task: Task) -> (Option<i64>, usize, i64) {
     let mut steps = 0;
     while let Some(work) = conn.job_claim(tenant, node, 2).unwrap() {
         steps += 1;
-        match (conn.job_next(&work, 500).unwrap(), work.job.total) {
+        let job = match (conn.job_next(&work, 500).unwrap(), work.job.total) {
             (Some(found), None) => {
                 assert!(found.through - work.job.position <= 300, "a range is bounded: {found:?}");
-                conn.job_count(&work.job, node, &found).unwrap();
+                conn.job_count(&work.job, node, &found).unwrap()
             }
             (None, None) => conn.job_counted(&work, node, 3).unwrap(),
             (Some(found), Some(_)) => conn.job_step(&work, node, &found).unwrap(),
             (None, Some(_)) => conn.job_done(&work.job, node, 3).unwrap(),
-        }
+        };
+        assert_eq!(job, conn.job_get(tenant, &work.job.id).unwrap(), "the job as it is then");
     }
     let job = conn.job_get(tenant, &work.job.id).unwrap().unwrap();
     (job.total, steps, job.processed)
