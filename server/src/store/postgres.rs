@@ -173,9 +173,7 @@ mod dialect {
 
     use super::*;
     use crate::rules::notification::Micros;
-    use crate::store::rows::{
-        AttemptEnd, LockedRow, LogRow, NotificationInsert, PositionRow, ResourceRow, StateInsert,
-    };
+    use crate::store::rows::{AttemptEnd, BatchRows, LockedRow, LogRow, PositionRow};
     use crate::store::schema::{nodes, positions};
 
     /// How rows are read one after the other, without having all of them in memory first.
@@ -267,77 +265,54 @@ mod dialect {
         Ok(rows.into_iter().map(locked).collect())
     }
 
-    pub(super) fn insert_notifications(conn: &mut Conn, rows: &[NotificationInsert<'_>]) -> Result<()> {
+    /// Stores a batch, by one statement: each more would be a round trip more.
+    pub(super) fn insert(conn: &mut Conn, rows: &BatchRows<'_>) -> Result<()> {
+        let BatchRows { notifications, states, resources, positions } = rows;
         Fixed(
-            "INSERT INTO notifications (tenant_id, sequence, event_type, created_at, received_at, comment, extra, \
+            "WITH stored AS (\
+             INSERT INTO notifications (tenant_id, sequence, event_type, created_at, received_at, comment, extra, \
              entity, created_by, included, idempotency_key, body_hash) \
-             SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            vec![
-                array!(BigInt, column(rows, |row| row.tenant_id)),
-                array!(BigInt, column(rows, |row| row.sequence)),
-                array!(Text, column(rows, |row| row.event_type)),
-                array!(BigInt, column(rows, |row| row.created_at)),
-                array!(BigInt, column(rows, |row| row.received_at)),
-                array!(Nullable<Text>, column(rows, |row| row.comment)),
-                array!(Text, column(rows, |row| row.extra)),
-                array!(Nullable<Text>, column(rows, |row| row.entity)),
-                array!(Nullable<Text>, column(rows, |row| row.created_by)),
-                array!(Text, column(rows, |row| row.included)),
-                array!(Nullable<Binary>, column(rows, |row| row.idempotency_key)),
-                array!(Nullable<Binary>, column(rows, |row| row.body_hash)),
-            ],
-        )
-        .execute(conn)?;
-        Ok(())
-    }
-
-    pub(super) fn insert_states(conn: &mut Conn, rows: &[StateInsert]) -> Result<()> {
-        Fixed(
-            "INSERT INTO states (tenant_id, sequence, is_dismissed, is_read, is_flagged, push_state, attempts, \
-             due_at, owner, size) SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            vec![
-                array!(BigInt, column(rows, |row| row.tenant_id)),
-                array!(BigInt, column(rows, |row| row.sequence)),
-                array!(Bool, column(rows, |row| row.is_dismissed)),
-                array!(Bool, column(rows, |row| row.is_read)),
-                array!(Bool, column(rows, |row| row.is_flagged)),
-                array!(SmallInt, column(rows, |row| row.push_state)),
-                array!(Integer, column(rows, |row| row.attempts)),
-                array!(Nullable<BigInt>, column(rows, |row| row.due_at)),
-                array!(Nullable<BigInt>, column(rows, |row| row.owner)),
-                array!(Integer, column(rows, |row| row.size)),
-            ],
-        )
-        .execute(conn)?;
-        Ok(())
-    }
-
-    pub(super) fn put_resources(conn: &mut Conn, rows: &[ResourceRow<'_>]) -> Result<()> {
-        Fixed(
-            "INSERT INTO resources (tenant_id, kind, id, included_in, named_by) \
+             SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)), \
+             waiting AS (\
+             INSERT INTO states (tenant_id, sequence, is_dismissed, is_read, is_flagged, push_state, attempts, \
+             due_at, owner, size) SELECT * FROM unnest(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)), \
+             named AS (\
+             INSERT INTO resources (tenant_id, kind, id, included_in, named_by) \
              SELECT * FROM unnest(?, ?, ?, ?, ?) ON CONFLICT (tenant_id, kind, id) DO UPDATE SET \
-             included_in = greatest(resources.included_in, excluded.included_in), named_by = excluded.named_by",
-            vec![
-                array!(BigInt, column(rows, |row| row.tenant_id)),
-                array!(SmallInt, column(rows, |row| row.kind)),
-                array!(Text, column(rows, |row| row.id)),
-                array!(BigInt, column(rows, |row| row.included_in)),
-                array!(BigInt, column(rows, |row| row.named_by)),
-            ],
-        )
-        .execute(conn)?;
-        Ok(())
-    }
-
-    /// Stores the newest sequences, and the node whose the lane is from now on where that changes.
-    pub(super) fn put_positions(conn: &mut Conn, positions: &[(i64, i64, Option<i64>)]) -> Result<()> {
-        Fixed(
-            "UPDATE positions SET last_sequence = new.last, lane_owner = coalesce(new.owner, lane_owner) \
+             included_in = greatest(resources.included_in, excluded.included_in), named_by = excluded.named_by) \
+             UPDATE positions SET last_sequence = new.last, lane_owner = coalesce(new.owner, lane_owner) \
              FROM unnest(?, ?, ?) AS new (tenant, last, owner) WHERE positions.tenant_id = new.tenant",
             vec![
-                array!(BigInt, column(positions, |row| row.0)),
-                array!(BigInt, column(positions, |row| row.1)),
-                array!(Nullable<BigInt>, column(positions, |row| row.2)),
+                array!(BigInt, column(notifications, |row| row.tenant_id)),
+                array!(BigInt, column(notifications, |row| row.sequence)),
+                array!(Text, column(notifications, |row| row.event_type)),
+                array!(BigInt, column(notifications, |row| row.created_at)),
+                array!(BigInt, column(notifications, |row| row.received_at)),
+                array!(Nullable<Text>, column(notifications, |row| row.comment)),
+                array!(Text, column(notifications, |row| row.extra)),
+                array!(Nullable<Text>, column(notifications, |row| row.entity)),
+                array!(Nullable<Text>, column(notifications, |row| row.created_by)),
+                array!(Text, column(notifications, |row| row.included)),
+                array!(Nullable<Binary>, column(notifications, |row| row.idempotency_key)),
+                array!(Nullable<Binary>, column(notifications, |row| row.body_hash)),
+                array!(BigInt, column(states, |row| row.tenant_id)),
+                array!(BigInt, column(states, |row| row.sequence)),
+                array!(Bool, column(states, |row| row.is_dismissed)),
+                array!(Bool, column(states, |row| row.is_read)),
+                array!(Bool, column(states, |row| row.is_flagged)),
+                array!(SmallInt, column(states, |row| row.push_state)),
+                array!(Integer, column(states, |row| row.attempts)),
+                array!(Nullable<BigInt>, column(states, |row| row.due_at)),
+                array!(Nullable<BigInt>, column(states, |row| row.owner)),
+                array!(Integer, column(states, |row| row.size)),
+                array!(BigInt, column(resources, |row| row.tenant_id)),
+                array!(SmallInt, column(resources, |row| row.kind)),
+                array!(Text, column(resources, |row| row.id)),
+                array!(BigInt, column(resources, |row| row.included_in)),
+                array!(BigInt, column(resources, |row| row.named_by)),
+                array!(BigInt, column(positions, |row| row.tenant)),
+                array!(BigInt, column(positions, |row| row.last)),
+                array!(Nullable<BigInt>, column(positions, |row| row.owner)),
             ],
         )
         .execute(conn)?;

@@ -286,6 +286,23 @@ pub(super) struct ResourceRow<'a> {
     pub(super) named_by: i64,
 }
 
+/// How far a tenant is after a batch.
+pub(super) struct NewPosition {
+    pub(super) tenant: i64,
+    /// Its newest sequence.
+    pub(super) last: i64,
+    /// The node whose the lane is from now on, where that changes.
+    pub(super) owner: Option<i64>,
+}
+
+/// All rows of a batch of events.
+pub(super) struct BatchRows<'a> {
+    pub(super) notifications: Vec<NotificationInsert<'a>>,
+    pub(super) states: Vec<StateInsert>,
+    pub(super) resources: Vec<ResourceRow<'a>>,
+    pub(super) positions: Vec<NewPosition>,
+}
+
 /// The end of an attempt: what becomes of the state, and the row of the log.
 pub(super) struct AttemptEnd<'a> {
     pub(super) tenant_id: i64,

@@ -70,9 +70,7 @@ mod dialect {
 
     use super::*;
     use crate::rules::notification::Micros;
-    use crate::store::rows::{
-        AttemptEnd, LockedRow, NotificationInsert, PositionRow, ResourceRow, StateInsert,
-    };
+    use crate::store::rows::{AttemptEnd, BatchRows, LockedRow, PositionRow};
     use crate::store::schema::{notifications, positions, states};
 
     /// How rows are read one after the other.
@@ -145,22 +143,15 @@ mod dialect {
         Ok(rows)
     }
 
-    pub(super) fn insert_notifications(conn: &mut Conn, rows: &[NotificationInsert<'_>]) -> Result<()> {
-        for row in rows {
+    /// Stores a batch.
+    pub(super) fn insert(conn: &mut Conn, rows: &BatchRows<'_>) -> Result<()> {
+        for row in &rows.notifications {
             diesel::insert_into(notifications::table).values(row).execute(conn)?;
         }
-        Ok(())
-    }
-
-    pub(super) fn insert_states(conn: &mut Conn, rows: &[StateInsert]) -> Result<()> {
-        for row in rows {
+        for row in &rows.states {
             diesel::insert_into(states::table).values(row).execute(conn)?;
         }
-        Ok(())
-    }
-
-    pub(super) fn put_resources(conn: &mut Conn, rows: &[ResourceRow<'_>]) -> Result<()> {
-        for row in rows {
+        for row in &rows.resources {
             Fixed(
                 "INSERT INTO resources (tenant_id, kind, id, included_in, named_by) VALUES (?, ?, ?, ?, ?) \
                  ON CONFLICT (tenant_id, kind, id) DO UPDATE SET \
@@ -175,21 +166,16 @@ mod dialect {
             )
             .execute(conn)?;
         }
-        Ok(())
-    }
-
-    /// Stores the newest sequences, and the node whose the lane is from now on where that changes.
-    pub(super) fn put_positions(conn: &mut Conn, positions: &[(i64, i64, Option<i64>)]) -> Result<()> {
-        for (tenant, last, owner) in positions {
-            match owner {
+        for row in &rows.positions {
+            match row.owner {
                 None => Fixed(
                     "UPDATE positions SET last_sequence = ? WHERE tenant_id = ?",
-                    &[Number(*last), Number(*tenant)],
+                    &[Number(row.last), Number(row.tenant)],
                 )
                 .execute(conn)?,
                 Some(owner) => Fixed(
                     "UPDATE positions SET last_sequence = ?, lane_owner = ? WHERE tenant_id = ?",
-                    &[Number(*last), Number(*owner), Number(*tenant)],
+                    &[Number(row.last), Number(owner), Number(row.tenant)],
                 )
                 .execute(conn)?,
             };

@@ -8,7 +8,9 @@ use super::nodes::{Lane, Place, places};
 use super::{Conn, dialect};
 use crate::rules::notification::PushProgress;
 use crate::store::rooms::Rooms;
-use crate::store::rows::{LEASED, NotificationInsert, ResourceRow, StateInsert, kind_number, push_number};
+use crate::store::rows::{
+    BatchRows, LEASED, NewPosition, NotificationInsert, ResourceRow, StateInsert, kind_number, push_number,
+};
 use crate::store::schema::notifications;
 use crate::store::seam::{Append, AppendQueries, Appended, NodeId, Result, TenantId};
 
@@ -67,8 +69,10 @@ impl AppendQueries for Conn {
             batch.add(event, sequence, leased.then_some(node));
             results.push(Appended::Stored { sequence, leased });
         }
-        let positions = places.into_iter().map(|(tenant, place)| {
-            (tenant, place.position.last_sequence, taken.contains_key(&tenant).then_some(node.0))
+        let positions = places.into_iter().map(|(tenant, place)| NewPosition {
+            tenant,
+            last: place.position.last_sequence,
+            owner: taken.contains_key(&tenant).then_some(node.0),
         });
         let written = batch.write(self, positions.collect());
         if written.is_err() {
@@ -166,25 +170,23 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// `positions`: tenants, their newest sequences, and the node whose their lanes are from now on where that changes.
-    fn write(self, conn: &mut Conn, positions: Vec<(i64, i64, Option<i64>)>) -> Result<()> {
+    fn write(self, conn: &mut Conn, positions: Vec<NewPosition>) -> Result<()> {
         if self.notifications.is_empty() {
             return Ok(());
         }
-        dialect::insert_notifications(conn, &self.notifications)?;
-        dialect::insert_states(conn, &self.states)?;
-        let resources: Vec<ResourceRow<'_>> = self
-            .resources
-            .into_iter()
-            .map(|((tenant_id, kind, id), (included_in, named_by))| ResourceRow {
-                tenant_id,
-                kind,
-                id,
-                included_in,
-                named_by,
-            })
-            .collect();
-        dialect::put_resources(conn, &resources)?;
-        dialect::put_positions(conn, &positions)
+        let resource = |((tenant_id, kind, id), (included_in, named_by))| ResourceRow {
+            tenant_id,
+            kind,
+            id,
+            included_in,
+            named_by,
+        };
+        let rows = BatchRows {
+            notifications: self.notifications,
+            states: self.states,
+            resources: self.resources.into_iter().map(resource).collect(),
+            positions,
+        };
+        dialect::insert(conn, &rows)
     }
 }
