@@ -5,6 +5,7 @@
 //! clients and servers, databases, and rules about what to do with a notification.
 
 pub mod alert;
+pub mod api_key;
 pub mod delivery;
 pub mod error;
 pub mod event;
@@ -13,7 +14,9 @@ pub mod job;
 pub mod jsonapi;
 pub mod notification;
 pub mod operations;
+pub mod overview;
 pub mod settings;
+pub mod statistics;
 pub mod tenant;
 pub mod time;
 

@@ -148,6 +148,14 @@ extractors! {
     Admin(TenantId) = |request| with_role(request, Role::Admin);
     /// Any key of a tenant.
     AnyRole(Principal) = tenant_key;
+    /// Any key: for a tenant's its hash, nothing for the operator's.
+    AnyKey(Option<(Principal, [u8; 32])>) = |request| match caller(request)? {
+        Caller::Operator => Ok(None),
+        Caller::Tenant(principal) => {
+            let key = key(request.headers()).ok_or_else(Error::unauthenticated)?;
+            Ok(Some((principal, secrets::hash(key.as_bytes()))))
+        }
+    };
     /// The operator's key.
     Operator(()) = |request| match caller(request)? {
         Caller::Operator => Ok(()),

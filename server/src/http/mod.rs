@@ -18,6 +18,8 @@ mod media;
 mod notifications;
 mod openapi;
 mod operations;
+mod overview;
+mod own_key;
 mod pages;
 mod paging;
 mod probes;
@@ -25,6 +27,7 @@ mod query;
 mod resources;
 mod settings;
 mod shape;
+mod statistics;
 mod tenants;
 mod test;
 
@@ -158,6 +161,9 @@ fn routes(config: &mut ServiceConfig<'_>) {
                 .service(settings::patch_external_notifications)
                 .service(test::post_external_notifications_test)
                 .service(alerts::post_external_notifications_alerts_test)
+                .service(own_key::get_own_key)
+                .service(statistics::get_statistics)
+                .service(overview::get_overview)
                 .service(tenants::post_tenant)
                 .service(tenants::list_tenants)
                 .service(tenants::get_tenant)

@@ -165,10 +165,14 @@ fn complete(path: &str, operation: &mut Operation) {
         operation.security = Some(Vec::new());
         return;
     }
-    let key = if path.starts_with(&format!("{BASE_PATH}/tenants")) { "operatorKey" } else { "tenantKey" };
-    let schemes = [key, "bearer"];
-    operation.security =
-        Some(schemes.map(|scheme| SecurityRequirement::new(scheme, std::iter::empty::<String>())).into());
+    let schemes = match path.strip_prefix(BASE_PATH).and_then(|path| path.split('/').nth(1)) {
+        Some("tenants" | "overview") => vec!["operatorKey", "bearer"],
+        Some("api-key") => vec!["tenantKey", "operatorKey", "bearer"],
+        _ => vec!["tenantKey", "bearer"],
+    };
+    let needed =
+        schemes.into_iter().map(|scheme| SecurityRequirement::new(scheme, std::iter::empty::<String>()));
+    operation.security = Some(needed.collect());
 
     let media_type = if path.ends_with("/operations") {
         format!("{MEDIA_TYPE}; ext=\"{ATOMIC_EXTENSION}\"")

@@ -150,7 +150,8 @@ async fn respond(state: &State, request: &HttpRequest, tenant: TenantId) -> Resu
     })
 }
 
-fn health(entry: &TenantEntry, now: i64) -> PushHealth {
+/// The health of a push as it is shown.
+pub(super) fn health(entry: &TenantEntry, now: i64) -> PushHealth {
     let push = &entry.settings.push;
     let (state, reason) = if push.url.is_none() {
         (PushHealthState::None, None)

@@ -19,6 +19,7 @@ mod runs;
 mod schema;
 pub mod seam;
 mod sqlite;
+pub mod statistics;
 mod waiters;
 mod writer;
 

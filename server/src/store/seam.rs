@@ -21,6 +21,7 @@ use super::alerts::AlertQueries;
 use super::error::StoreError;
 use super::overdue::OverdueQueries;
 use super::queue::{JobQueries, QueueQueries};
+use super::statistics::StatisticsQueries;
 
 /// What store calls answer with.
 pub type Result<T> = std::result::Result<T, StoreError>;
@@ -71,6 +72,7 @@ pub trait Queries:
     + JobQueries
     + AlertQueries
     + OverdueQueries
+    + StatisticsQueries
     + Send
 {
     /// Runs the function in a transaction (in a savepoint, inside another): all of it or nothing.

@@ -29,7 +29,7 @@ const TABLES: [(&str, &str); 10] = [
 ];
 
 /// What names no tenant: how it is known, and why it may be so.
-const SCANS: [(&str, &str); 15] = [
+const SCANS: [(&str, &str); 19] = [
     ("% 1 = 0", "which tenants have something due: an index seek for each, now and then"),
     (
         "states.owner !=all select nodes.id",
@@ -53,6 +53,22 @@ const SCANS: [(&str, &str); 15] = [
     ("from tenants where tenants.id > $", "the list of all tenants, for the operator and retention"),
     ("from tenants where tenants.deleted_at is not null", "which tenants are to be swept away"),
     ("from tenants where tenants.tells_of_backlog and", "which tenants want to be told of a backlog"),
+    (
+        "select min tenant_id from states where push_state = 1 ,",
+        "which tenants have something to push, for the operator who asks: at most 1,000, an index seek for each",
+    ),
+    (
+        "select min tenant_id from states where push_state = 3 ,",
+        "which tenants have something that was given up, for the operator who asks, in the same way",
+    ),
+    (
+        "from tenants where push_stopped is not null",
+        "which tenants are stopped, for the operator who asks: at most 1,000",
+    ),
+    (
+        "select positions.tenant_id from positions limit",
+        "how many tenants there are, for the operator: up to 100,000",
+    ),
     ("insert into tenants", "a new tenant, whose number is given out by the statement"),
 ];
 
@@ -258,6 +274,8 @@ fn read(tenant: &Tenant) {
     tenant.admin.get("deliveries/1/attempts").expect(200);
     tenant.admin.get("jobs?page[size]=1").expect(200);
     tenant.admin.get("external-notifications").expect(200);
+    tenant.consumer.get("statistics").expect(200);
+    tenant.consumer.get("api-key").expect(200);
 }
 
 /// What the operator does.
@@ -266,6 +284,7 @@ fn operate(server: &Server) {
     let gone = server.tenant("gone");
     gone.producer.post_event(&event("close"));
     operator.get("tenants?page[size]=1").expect(200);
+    operator.get("overview").expect(200);
     let path = format!("tenants/{}", gone.id);
     operator.get(&path).expect(200);
     let rename = json!({"data": {"type": "tenant", "id": gone.id, "attributes": {"name": "leaving"}}});

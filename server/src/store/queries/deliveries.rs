@@ -155,4 +155,4 @@ fn change(extra: &str) -> Option<Change> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -9,6 +9,7 @@ mod jobs;
 mod nodes;
 mod notifications;
 mod overdue;
+mod statistics;
 mod tenants;
 
 use diesel::prelude::*;

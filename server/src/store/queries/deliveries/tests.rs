@@ -32,13 +32,13 @@ const ORDERS: [DeliveryOrder; 9] = [
 ];
 
 /// A database of its own, removed with the value.
-struct Database {
+pub(in super::super) struct Database {
     conn: Option<Conn>,
     directory: std::path::PathBuf,
     name: String,
 }
 
-fn is_sqlite() -> bool {
+pub(in super::super) fn is_sqlite() -> bool {
     std::any::type_name::<Conn>().contains("Sqlite")
 }
 
@@ -49,7 +49,7 @@ fn cluster() -> String {
 }
 
 impl Database {
-    fn new() -> Self {
+    pub(in super::super) fn new() -> Self {
         let name = format!("queue_{:016x}", u64::from_be_bytes(crate::secrets::random()));
         let directory = std::env::temp_dir().join(&name);
         let (path, url) = if is_sqlite() {
@@ -71,7 +71,7 @@ impl Database {
         Database { conn: Some(conn), directory, name }
     }
 
-    fn conn(&mut self) -> &mut Conn {
+    pub(in super::super) fn conn(&mut self) -> &mut Conn {
         self.conn.as_mut().unwrap()
     }
 }
@@ -414,7 +414,7 @@ fn what_has_changed_since_a_job_looked_is_left_alone() {
 }
 
 /// Many deliveries, most of them delivered at once, as a busy store has them.
-fn fill_large(conn: &mut Conn) {
+pub(in super::super) fn fill_large(conn: &mut Conn) {
     let rows = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < 99999)";
     conn.batch_execute(&format!(
         "INSERT INTO states (tenant_id, sequence, is_dismissed, is_read, is_flagged, push_state, attempts, due_at, size, \
@@ -440,7 +440,7 @@ struct Step {
 }
 
 /// How the database goes about a statement.
-fn explain(conn: &mut Conn, statement: &str) -> Vec<String> {
+pub(in super::super) fn explain(conn: &mut Conn, statement: &str) -> Vec<String> {
     if is_sqlite() {
         let plan: Vec<Step> =
             diesel::sql_query(format!("EXPLAIN QUERY PLAN {statement}")).load(conn).unwrap();

@@ -1,0 +1,2 @@
+DROP INDEX tenants_stopped;
+DROP INDEX states_failed;
