@@ -7,6 +7,7 @@
 mod alerts;
 mod auth;
 mod body;
+mod console;
 mod deliveries;
 mod error;
 mod event;
@@ -179,7 +180,8 @@ fn routes(config: &mut ServiceConfig<'_>) {
         .service(probes::metrics)
         .service(probes::openapi_json)
         .service(probes::docs)
-        .service(probes::index);
+        .service(console::console)
+        .service(console::console_file);
 }
 
 /// Counts requests, lets HEAD read what GET does, and answers for handlers that panic.

@@ -128,13 +128,6 @@ pub(super) async fn openapi_json(description: web::Data<Description>) -> HttpRes
 
 /// Leads to the documentation
 #[utoipa::path(tag = "server", responses((status = 302, description = "To `/docs/`")))]
-#[get("/")]
-pub(super) async fn index() -> HttpResponse {
-    HttpResponse::Found().insert_header((header::LOCATION, "/docs/")).finish()
-}
-
-/// Leads to the documentation
-#[utoipa::path(tag = "server", responses((status = 302, description = "To `/docs/`")))]
 #[get("/docs")]
 pub(super) async fn docs() -> HttpResponse {
     HttpResponse::Found().insert_header((header::LOCATION, "/docs/")).finish()
