@@ -21,20 +21,29 @@ const FLAGS = {
 
 const flagWords = (set) => Object.entries(set).map(([flag, value]) => FLAGS[flag][value ? 0 : 1]).join(" and ");
 
-let takeBack = null;
+/** The last change that can be taken back: how, and what closes the message that offers it. */
+let last = null;
 
 /** Takes the last change of flags back, if there is one. */
 export function undo() {
-  const last = takeBack;
-  takeBack = null;
-  if (last) last();
-  else announce("There is nothing to undo");
+  if (!last) return announce("There is nothing to undo");
+  const { back, close } = last;
+  last = null;
+  close();
+  return back();
+}
+
+/** Forgets what could be taken back: of another key it would be wrong. */
+export function forget() {
+  last?.close();
+  last = null;
 }
 
 function undoable(text, back) {
-  takeBack = back;
+  // Only the last one is offered.
+  last?.close();
   announce(`${text}. Z takes it back.`);
-  toast(text, { action: "Undo", stays: 12000, onaction: () => { if (takeBack === back) takeBack = null; back(); } });
+  last = { back, close: toast(text, { action: "Undo", stays: 12000, onaction: undo }) };
 }
 
 function operations(changes) {

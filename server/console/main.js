@@ -1,5 +1,6 @@
 // The frame around the screens: who one is, where one can go, and what one sees.
 
+import { forget } from "./actions.js";
 import { key, whenRefused } from "./api.js";
 import { fillWith, h } from "./dom.js";
 import { icon } from "./icons.js";
@@ -40,6 +41,7 @@ let shown = null;
 function leave(message) {
   close();
   key.forget();
+  forget();
   session = null;
   document.getElementById("jobs").replaceChildren();
   login(app, enter, message);

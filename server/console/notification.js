@@ -141,7 +141,7 @@ export function notification({ place, path, session, signal }) {
       h("dl", { class: "facts" }, [["To", url], ["Address", address], ["Status", responseStatus]].filter(([, value]) => value).map(([term, value]) => [h("dt", {}, term), h("dd", {}, String(value))])),
       responseText ? code(responseText, `The answer to attempt ${name}`) : null);
     return step(error ? "failed" : "done", error ? "bad" : "good",
-      [h("strong", {}, result), " ", h("span", { class: "quiet" }, `${REASONS[reason] ?? reason} ${name.split("-")[1] ?? ""}, `, since(startedAt), `, took ${milliseconds(durationMs)}`)],
+      [h("strong", {}, result), " ", h("span", { class: "quiet" }, `Attempt ${name.split("-")[1] ?? ""}${REASONS[reason] ? ` (${REASONS[reason]})` : ""}, `, since(startedAt), `, took ${milliseconds(durationMs)}`)],
       [why ? h("p", { class: "quiet small" }, why) : null, answer]);
   }
 
@@ -159,8 +159,8 @@ export function notification({ place, path, session, signal }) {
     const pushing = url && `curl -X POST -H 'content-type: application/json' -H 'webhook-id: test' --data-binary ${quote(compact(asPushed))} ${quote(url)}`;
     fillWith(body, h("div", { class: "row between" }, h("h2", { id: "json-title" }, delivery ? "As it is pushed" : "As it is stored"),
       h("div", { class: "row" }, button("Copy", { icon: "copy", kind: "small", id: "copy-json", onclick: () => copy(text, "JSON") }),
-        button("curl", { icon: "copy", kind: "small", id: "copy-curl", label: "Copy a command that reads it", onclick: () => copy(reading, "Command") }),
-        pushing ? button("curl push", { icon: "copy", kind: "small", id: "copy-curl-push", label: "Copy a command that pushes it, unsigned", onclick: () => copy(pushing, "Command") }) : null)),
+        button("curl", { icon: "copy", kind: "small", id: "copy-curl", title: "Copy a command that reads it", onclick: () => copy(reading, "Command") }),
+        pushing ? button("curl push", { icon: "copy", kind: "small", id: "copy-curl-push", title: "Copy a command that pushes it, unsigned", onclick: () => copy(pushing, "Command") }) : null)),
     code(text, "The notification as JSON"));
   }
 

@@ -37,7 +37,7 @@ export function toast(text, { tone = "", action, onaction, stays = 6000 } = {}) 
   for (const event of ["pointerenter", "focusin"]) element.addEventListener(event, () => clearTimeout(timer));
   for (const event of ["pointerleave", "focusout"]) element.addEventListener(event, () => { clearTimeout(timer); arm(); });
   arm();
-  while (box.children.length > 3) box.firstChild.remove();
+  while (box.children.length > 1) box.firstChild.remove();
   box.append(element);
   return close;
 }

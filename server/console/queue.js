@@ -46,7 +46,7 @@ export function queue({ place, query, signal }) {
   const tools = h("div", { class: "selection", id: "selection", role: "region", "aria-label": "Selected deliveries", hidden: true });
   const list = h("div", { id: "list" });
   const jobs = h("section", { class: "panel", "aria-labelledby": "jobs-title" });
-  const all = button("Push all that match again", { icon: "repush", kind: "primary", id: "repush-all", onclick: () => repushAll(filter(), sentence(), reload) });
+  const all = button("Push all that match again", { icon: "repush", id: "repush-all", onclick: () => repushAll(filter(), sentence(), reload) });
   fillWith(place, head("Push queue", button("Refresh", { icon: "repush", id: "refresh", label: "Refresh", onclick: () => reload() }), all), quick, panel, tools, list, jobs);
 
   const filter = () => Object.fromEntries(FILTERS.flatMap(ends).filter((end) => asked.get(end)).map((end) => [parameter(end), asked.get(end)]));
@@ -98,8 +98,9 @@ export function queue({ place, query, signal }) {
     shown = answer.data;
     selected = new Set([...selected].filter((id) => shown.some((row) => row.id === id)));
     drawSelection();
-    all.disabled = shown.length === 0;
     const isFiltered = Object.keys(filter()).length > 0;
+    all.disabled = shown.length === 0;
+    all.classList.toggle("primary", isFiltered);
     if (shown.length === 0 && (asked.get("after") || asked.get("before"))) return empty("No more", "There is nothing on this side of the queue.", button("To the beginning", { onclick: () => turn(null) }));
     if (shown.length === 0 && isFiltered) return empty("Nothing matches", asked.get("status") === "error" ? "No push has been given up." : "No delivery fits these filters.", h("a", { class: "button", href: href("queue") }, "Without filters"));
     if (shown.length === 0) return empty("Nothing yet", "Nothing has been pushed for this tenant, and nothing waits for it. A push needs a URL.", h("a", { class: "button primary", href: href("settings") }, "Settings"));

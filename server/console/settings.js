@@ -6,7 +6,7 @@ import { fillWith, h } from "./dom.js";
 import { PROFILES, SECTIONS } from "./fields.js";
 import { at, difference, make, put } from "./form.js";
 import { icon } from "./icons.js";
-import { announce, ask, badge, button, code, complain, head, load, toast } from "./parts.js";
+import { announce, ask, badge, button, code, head, load, toast } from "./parts.js";
 import { href } from "./router.js";
 import { at as instant, milliseconds, since } from "./time.js";
 import { ERRORS, HEALTH, count, many } from "./words.js";
@@ -234,8 +234,7 @@ export function settings({ place, signal }) {
       const line = (name, way) => (way ? h("p", { class: way.sent ? "good-text" : "bad-text" }, icon(way.sent ? "done" : "failed"), `${name}: ${way.sent ? "taken" : way.error}`) : h("p", { class: "quiet" }, `${name}: not set`));
       fillWith(told, line("Mail", data.attributes.email), line("Post", data.attributes.url));
     } catch (error) {
-      fillWith(told, h("p", { class: "problem" }, error.message));
-      complain(error);
+      if (!error.aborted) fillWith(told, h("p", { class: "problem" }, error.message));
     }
   }
 

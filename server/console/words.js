@@ -62,7 +62,7 @@ export const ERRORS = {
 };
 
 /** Why an attempt was made. */
-export const REASONS = { first: "First attempt", retry: "Retry", repush: "Pushed again", probe: "Probe" };
+export const REASONS = { first: "", retry: "retry", repush: "pushed again", probe: "probe" };
 
 export const ROLES = {
   producer: ["Producer", "Posts events."],
