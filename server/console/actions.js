@@ -13,13 +13,17 @@ const REMEMBERED = 10_000;
 /** How often a job may fail to answer before it is said. */
 const PATIENCE = 5;
 
+/** What is done with a flag, and what was, when it is set and when it is taken off. */
 const FLAGS = {
-  isRead: ["read", "unread"],
-  isFlagged: ["flagged", "unflagged"],
-  isDismissed: ["dismissed", "put back"],
+  isRead: [["Marking as read", "read"], ["Marking as unread", "unread"]],
+  isFlagged: [["Flagging", "flagged"], ["Taking the flag off", "unflagged"]],
+  isDismissed: [["Dismissing", "dismissed"], ["Putting back", "put back"]],
 };
 
-const flagWords = (set) => Object.entries(set).map(([flag, value]) => FLAGS[flag][value ? 0 : 1]).join(" and ");
+function flagWords(set) {
+  const [[flag, value]] = Object.entries(set);
+  return FLAGS[flag][value ? 0 : 1];
+}
 
 /** The last change that can be taken back: how, and what closes the message that offers it. */
 let last = null;
@@ -57,7 +61,8 @@ function operations(changes) {
 export async function setFlags(items, set, apply = () => {}) {
   const [flag] = Object.keys(set);
   const changed = items.filter((item) => item.attributes[flag] !== set[flag]);
-  if (changed.length === 0) return toast(`Already ${flagWords(set)}`);
+  const [, done] = flagWords(set);
+  if (changed.length === 0) return toast(`Already ${done}`);
   const before = changed.map((item) => [item.id, { [flag]: item.attributes[flag] }]);
   const show = (changes) => changes.forEach(([id, flags]) => apply(id, flags));
   const send = async (changes, otherwise) => {
@@ -73,7 +78,7 @@ export async function setFlags(items, set, apply = () => {}) {
   };
   const after = changed.map((item) => [item.id, set]);
   if (!(await send(after, before))) return false;
-  const text = changed.length === 1 ? `Number ${changed[0].id} ${flagWords(set)}` : `${many(changed.length, "notification")} ${flagWords(set)}`;
+  const text = changed.length === 1 ? `Number ${changed[0].id} ${done}` : `${many(changed.length, "notification")} ${done}`;
   undoable(text, async () => {
     if (await send(before, after)) toast("Taken back");
   });
@@ -122,11 +127,11 @@ export async function repushAll(filter, what, ondone) {
  *  be put back. */
 export async function setAll(filter, set, upTo, total, ondone) {
   const [[flag, value]] = Object.entries(set);
-  const doing = `${many(total, "notification")}: to be ${flagWords(set)}`;
-  const did = `Now ${flagWords(set)}`;
+  const [does, done] = flagWords(set);
+  const [doing, did] = [`${does}: ${many(total, "notification")}`, `Now ${done}`];
   try {
     if (total > REMEMBERED) {
-      const agreed = await ask({ title: `${count(total)} are to be ${flagWords(set)}`, agree: `Yes, all ${count(total)}`, tone: "danger",
+      const agreed = await ask({ title: `${does}: all ${count(total)}?`, agree: `Yes, all ${count(total)}`, tone: "danger",
         body: h("p", {}, `These are more than ${count(REMEMBERED)}: it can't be taken back with one key afterwards.`) });
       if (!agreed) return null;
       const attributes = { action: "update", set, filter, upTo };
@@ -134,7 +139,7 @@ export async function setAll(filter, set, upTo, total, ondone) {
       return await job(attributes, { doing, did, ondone });
     }
     const ids = await matching(filter, flag, value, upTo);
-    if (ids.length === 0) return toast(`Already ${flagWords(set)}`);
+    if (ids.length === 0) return toast(`Already ${done}`);
     const back = () => job({ action: "update", set: { [flag]: !value }, ids }, { doing: "Taking it back", did: "Taken back", ondone });
     return await job({ action: "update", set, ids }, { doing, did, ondone, back });
   } catch (error) {

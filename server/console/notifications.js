@@ -30,6 +30,8 @@ const VIEWS = [
 
 /** The address of the list as it was last, for the way back. */
 export let lastList = href("notifications");
+/** The one that was opened from it: there one goes on. */
+let opened = null;
 
 export function notifications({ place, query, session, signal }) {
   const isAdmin = session.role === "admin";
@@ -128,6 +130,12 @@ export function notifications({ place, query, session, signal }) {
       end = page || !isLive || asked.sort !== "-sequence" ? null : await newest(mine);
       return draw(await get("notifications", { query: parameters, signal: mine }));
     }, { quietly: rows.size > 0, what: "Loading notifications" });
+    if (opened && rows.has(opened)) {
+      const link = rows.get(opened).element.querySelector("[data-part=link]");
+      link.focus();
+      link.scrollIntoView({ block: "center" });
+    }
+    opened = null;
     if (done && end !== null) follow(filter(), end, take, (words) => (trouble.textContent = words && `${words} Trying again.`), mine);
   }
 
@@ -192,7 +200,7 @@ export function notifications({ place, query, session, signal }) {
     const states = [isRead ? null : h("span", { class: "dot", title: "Unread" }, h("span", { class: "unseen" }, "Unread")), isFlagged ? h("span", { class: "flagged", title: "Flagged" }, icon("flag"), h("span", { class: "unseen" }, "Flagged")) : null];
     fillWith(element,
       h("td", { role: "cell", class: "pick" }, pick),
-      h("td", { role: "cell", class: "what" }, states, h("a", { href: href(`notifications/${item.id}`), "data-part": "link" }, typeName(type)), h("span", { class: "number" }, `#${item.id}`), isDismissed ? h("span", { class: "tag" }, "Dismissed") : null, comment ? h("span", { class: "comment" }, comment) : null),
+      h("td", { role: "cell", class: "what" }, states, h("a", { href: href(`notifications/${item.id}`), "data-part": "link", onclick: () => (opened = item.id) }, typeName(type)), h("span", { class: "number" }, `#${item.id}`), isDismissed ? h("span", { class: "tag" }, "Dismissed") : null, comment ? h("span", { class: "comment" }, comment) : null),
       h("td", { role: "cell", class: "about" }, entity ? h("a", { class: "plain", href: href("notifications", { q: `is:any ${qualifier("entity", entity.id)}` }), title: `Everything about ${entity.id}`, "data-part": "entity" }, nameOf(entity)) : h("span", { class: "quiet" }, "–")),
       h("td", { role: "cell", class: "by" }, by ? h("a", { class: "plain", href: href("notifications", { q: `is:any ${qualifier("by", by.id)}` }), title: `Everything by ${by.id}`, "data-part": "by" }, nameOf(by)) : h("span", { class: "quiet" }, "–")),
       h("td", { role: "cell", class: "when" }, since(createdAt)),
@@ -240,14 +248,18 @@ export function notifications({ place, query, session, signal }) {
   }
 
   async function selectAll() {
+    const asking = document.getElementById("select-all");
+    fillWith(asking, "Counting …");
+    asking.disabled = true;
     try {
       const upTo = await newest(signal);
       const total = await counted("update", { isRead: true }, filter(), upTo, signal);
       whole = { total, upTo };
-      drawSelection();
     } catch (error) {
       complain(error);
     }
+    drawSelection();
+    tools.querySelector("button:not(#select-all)")?.focus();
   }
 
   const picked = () => [...selected].map((id) => rows.get(id)).filter(Boolean);

@@ -81,16 +81,15 @@ export async function load(place, make, { quietly = false, what = "Loading" } = 
   }
 }
 
-/** Asks. Answers what `result` makes of it when it is agreed to, else null.
- *  `check` may refuse by answering a text. */
-export function ask({ title, body, agree = "OK", tone = "primary", result = () => true, cancel = "Cancel", wide = false }) {
+/** Asks. Answers what `result` makes of it when it is agreed to, else null. `firm`: Escape does not close it. */
+export function ask({ title, body, agree = "OK", tone = "primary", result = () => true, cancel = "Cancel", wide = false, firm = false }) {
   return new Promise((resolve) => {
     const id = newId("dialog");
     const agreeing = h("button", { type: "submit", class: `button ${tone}` }, agree);
     const form = h("form", { method: "dialog", onsubmit: (event) => { event.preventDefault(); close(result(form)); } },
       h("h2", { id }, title), h("div", { class: "dialog-body" }, body),
       h("div", { class: "row end" }, cancel ? button(cancel, { onclick: () => close(null) }) : null, agreeing));
-    const dialog = h("dialog", { "aria-labelledby": id, class: wide ? "wide" : "", oncancel: (event) => { event.preventDefault(); close(null); } }, form);
+    const dialog = h("dialog", { "aria-labelledby": id, class: wide ? "wide" : "", oncancel: (event) => { event.preventDefault(); if (!firm) close(null); }, onkeydown: (event) => firm && event.key === "Escape" && event.preventDefault() }, form);
     const before = document.activeElement;
     const close = (value) => {
       dialog.close();

@@ -14,8 +14,8 @@ export function tenants(all) {
 
 /** Shows what is shown only now. */
 function once(title, rows) {
-  return ask({ title, agree: "I have kept it", cancel: null, wide: true, body: [
-    h("p", {}, icon("warn"), " Shown only now: the server keeps no copy that could be read."),
+  return ask({ title, agree: "I have kept it", cancel: null, wide: true, firm: true, body: [
+    h("p", {}, icon("warn"), " It is shown only now, and can’t be shown again. Copy it before you go on."),
     h("dl", { class: "secrets" }, rows.map(([name, value]) => [h("dt", {}, name), h("dd", {}, h("code", { id: "secret" }, value), copyButton(value, name))]))] });
 }
 

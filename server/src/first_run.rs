@@ -111,6 +111,7 @@ curl -s -H 'x-api-key: {consumer}' {url}
 Dismiss it:
 curl -s -X PATCH -H 'x-api-key: {consumer}' -H 'content-type: application/json' -d '{{\"data\":{{\"type\":\"notification\",\"id\":\"1\",\"attributes\":{{\"isDismissed\":true}}}}}}' {url}/1
 
+See what becomes of it, with the admin key: {host}/
 The interface is described at {host}/docs/
 
 ",
