@@ -15,9 +15,18 @@ const PATIENCE = 5;
 
 /** What is done with a flag, and what was, when it is set and when it is taken off. */
 const FLAGS = {
-  isRead: [["Marking as read", "read"], ["Marking as unread", "unread"]],
-  isFlagged: [["Flagging", "flagged"], ["Taking the flag off", "unflagged"]],
-  isDismissed: [["Dismissing", "dismissed"], ["Putting back", "put back"]],
+  isRead: [
+    ["Marking as read", "read"],
+    ["Marking as unread", "unread"],
+  ],
+  isFlagged: [
+    ["Flagging", "flagged"],
+    ["Taking the flag off", "unflagged"],
+  ],
+  isDismissed: [
+    ["Dismissing", "dismissed"],
+    ["Putting back", "put back"],
+  ],
 };
 
 function flagWords(set) {
@@ -78,7 +87,8 @@ export async function setFlags(items, set, apply = () => {}) {
   };
   const after = changed.map((item) => [item.id, set]);
   if (!(await send(after, before))) return false;
-  const text = changed.length === 1 ? `Number ${changed[0].id} ${done}` : `${many(changed.length, "notification")} ${done}`;
+  const text =
+    changed.length === 1 ? `Number ${changed[0].id} ${done}` : `${many(changed.length, "notification")} ${done}`;
   undoable(text, async () => {
     if (await send(before, after)) toast("Taken back");
   });
@@ -87,7 +97,10 @@ export async function setFlags(items, set, apply = () => {}) {
 
 /** Pushes these again. */
 export function repush(ids, ondone) {
-  return job({ action: "repush", ids }, { doing: `Pushing ${many(ids.length, "notification")} again`, did: "Put in the queue again", ondone });
+  return job(
+    { action: "repush", ids },
+    { doing: `Pushing ${many(ids.length, "notification")} again`, did: "Put in the queue again", ondone },
+  );
 }
 
 /** How many a filter matches. */
@@ -112,12 +125,22 @@ export async function repushAll(filter, what, ondone) {
     const upTo = await newest();
     const total = await counted("repush", undefined, filter, upTo);
     if (!total) return toast("Nothing matches any more");
-    const agreed = await ask({ title: `Push ${many(total, "notification")} again?`, agree: `Push ${count(total)} again`,
-      body: [h("p", {}, `${what} They go into the queue, oldest first, whatever became of their push before.`), h("p", { class: "quiet" }, "What arrives from now on is not touched.")] });
+    const agreed = await ask({
+      title: `Push ${many(total, "notification")} again?`,
+      agree: `Push ${count(total)} again`,
+      body: [
+        h("p", {}, `${what} They go into the queue, oldest first, whatever became of their push before.`),
+        h("p", { class: "quiet" }, "What arrives from now on is not touched."),
+      ],
+    });
     if (!agreed) return null;
     const attributes = { action: "repush", filter, upTo };
     if (Object.keys(filter).length === 0) attributes.all = true;
-    return await job(attributes, { doing: `Pushing ${many(total, "notification")} again`, did: "Put in the queue again", ondone });
+    return await job(attributes, {
+      doing: `Pushing ${many(total, "notification")} again`,
+      did: "Put in the queue again",
+      ondone,
+    });
   } catch (error) {
     return complain(error);
   }
@@ -131,8 +154,12 @@ export async function setAll(filter, set, upTo, total, ondone) {
   const [doing, did] = [`${does}: ${many(total, "notification")}`, `Now ${done}`];
   try {
     if (total > REMEMBERED) {
-      const agreed = await ask({ title: `${does}: all ${count(total)}?`, agree: `Yes, all ${count(total)}`, tone: "danger",
-        body: h("p", {}, `These are more than ${count(REMEMBERED)}: it can't be taken back with one key afterwards.`) });
+      const agreed = await ask({
+        title: `${does}: all ${count(total)}?`,
+        agree: `Yes, all ${count(total)}`,
+        tone: "danger",
+        body: h("p", {}, `These are more than ${count(REMEMBERED)}: it can't be taken back with one key afterwards.`),
+      });
       if (!agreed) return null;
       const attributes = { action: "update", set, filter, upTo };
       if (Object.keys(filter).length === 0) attributes.all = true;
@@ -140,7 +167,8 @@ export async function setAll(filter, set, upTo, total, ondone) {
     }
     const ids = await matching(filter, flag, value, upTo);
     if (ids.length === 0) return toast(`Already ${done}`);
-    const back = () => job({ action: "update", set: { [flag]: !value }, ids }, { doing: "Taking it back", did: "Taken back", ondone });
+    const back = () =>
+      job({ action: "update", set: { [flag]: !value }, ids }, { doing: "Taking it back", did: "Taken back", ondone });
     return await job({ action: "update", set, ids }, { doing, did, ondone, back });
   } catch (error) {
     return complain(error);
@@ -152,7 +180,14 @@ async function matching(filter, flag, value, upTo) {
   const name = `filter[${flag}]`;
   const asked = { "filter[isDismissed]": "true,false", ...filter };
   if (asked[name] === String(value)) return [];
-  const query = Object.entries({ ...asked, [name]: String(!value), sort: "sequence", "page[size]": "1000", "fields[notification]": "type", include: "" });
+  const query = Object.entries({
+    ...asked,
+    [name]: String(!value),
+    sort: "sequence",
+    "page[size]": "1000",
+    "fields[notification]": "type",
+    include: "",
+  });
   const ids = [];
   for (let after = "0"; after !== null && ids.length < REMEMBERED;) {
     const page = await get("notifications", { query: [...query, ["page[after]", after]] });
@@ -180,7 +215,13 @@ export function watch(first, { doing, did, ondone = () => {}, back }) {
   const bar = h("progress", { "aria-labelledby": id });
   const state = h("span", { class: "quiet" }, "Waiting to begin");
   const cancel = button("Cancel", { kind: "small", onclick: () => remove(`jobs/${first.id}`).catch(complain) });
-  const strip = h("div", { class: "job", "data-job": first.id }, h("div", { class: "job-text" }, h("strong", { id }, doing), state), bar, cancel);
+  const strip = h(
+    "div",
+    { class: "job", "data-job": first.id },
+    h("div", { class: "job-text" }, h("strong", { id }, doing), state),
+    bar,
+    cancel,
+  );
   document.getElementById("jobs").append(strip);
   const show = ({ total, processed }) => {
     if (total === null) return;
@@ -191,7 +232,8 @@ export function watch(first, { doing, did, ondone = () => {}, back }) {
   const end = ({ state: how, processed, failed }) => {
     strip.remove();
     const kept = failed ? `; ${count(failed)} were not there any more` : "";
-    const text = how === "cancelled" ? `Cancelled after ${count(processed)}` : `${did}: ${count(processed - failed)}${kept}`;
+    const text =
+      how === "cancelled" ? `Cancelled after ${count(processed)}` : `${did}: ${count(processed - failed)}${kept}`;
     if (back && how === "done") undoable(text, back);
     else {
       announce(text);
@@ -211,9 +253,23 @@ export function watch(first, { doing, did, ondone = () => {}, back }) {
       } catch (error) {
         misses += 1;
         if (misses < PATIENCE) continue;
-        return fillWith(strip, h("div", { class: "job-text" }, h("strong", {}, doing), h("span", {}, `${error.message} The job goes on by itself.`)),
-          button("Look again", { kind: "small", onclick: () => { strip.remove(); watch(data, { doing, did, ondone, back }); } }),
-          button("Hide", { kind: "small", onclick: () => strip.remove() }));
+        return fillWith(
+          strip,
+          h(
+            "div",
+            { class: "job-text" },
+            h("strong", {}, doing),
+            h("span", {}, `${error.message} The job goes on by itself.`),
+          ),
+          button("Look again", {
+            kind: "small",
+            onclick: () => {
+              strip.remove();
+              watch(data, { doing, did, ondone, back });
+            },
+          }),
+          button("Hide", { kind: "small", onclick: () => strip.remove() }),
+        );
       }
     }
   };

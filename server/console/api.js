@@ -50,7 +50,11 @@ export const told = sentence;
 
 /** One call. Answers the document, or null where there is none.
  *  `query`: pairs; `wait`: seconds for which the server may wait; `exact`: numbers too long for JavaScript are kept. */
-export async function call(method, path, { query, body, signal, wait, patience = PATIENCE, exact, withKey, media } = {}) {
+export async function call(
+  method,
+  path,
+  { query, body, signal, wait, patience = PATIENCE, exact, withKey, media } = {},
+) {
   const url = new URL(path, BASE);
   for (const [name, value] of query ?? []) url.searchParams.append(name, value);
   const headers = { accept: MEDIA_TYPE, "x-api-key": withKey ?? key.get() ?? "" };
@@ -60,7 +64,12 @@ export async function call(method, path, { query, body, signal, wait, patience =
   const signals = signal ? [signal, late] : [late];
   try {
     const answer = await fetch(url, {
-      method, headers, signal: AbortSignal.any(signals), cache: "no-store", credentials: "omit", redirect: "error",
+      method,
+      headers,
+      signal: AbortSignal.any(signals),
+      cache: "no-store",
+      credentials: "omit",
+      redirect: "error",
       body: body === undefined ? undefined : JSON.stringify(body),
     });
     const text = await answer.text();
@@ -68,9 +77,14 @@ export async function call(method, path, { query, body, signal, wait, patience =
     let errors = [];
     try {
       errors = JSON.parse(text).errors ?? [];
-    } catch { /* Not from this server: its status says enough. */ }
+    } catch {
+      /* Not from this server: its status says enough. */
+    }
     if (answer.status === 401 && withKey === undefined) refused();
-    throw new Failure(words(answer.status, errors, answer.headers.get("retry-after")), { status: answer.status, errors });
+    throw new Failure(words(answer.status, errors, answer.headers.get("retry-after")), {
+      status: answer.status,
+      errors,
+    });
   } catch (error) {
     if (error instanceof Failure) throw error;
     if (signal?.aborted) throw new Failure("It was left.", { aborted: true });
@@ -95,6 +109,14 @@ export function cursor(link) {
 
 /** The largest id there is; "0" where there is none. */
 export async function newest(signal) {
-  const page = await get("notifications", { signal, query: [["filter[isDismissed]", "true,false"], ["page[size]", "1"], ["include", ""], ["fields[notification]", "type"]] });
+  const page = await get("notifications", {
+    signal,
+    query: [
+      ["filter[isDismissed]", "true,false"],
+      ["page[size]", "1"],
+      ["include", ""],
+      ["fields[notification]", "type"],
+    ],
+  });
   return page.data[0]?.id ?? "0";
 }

@@ -32,8 +32,10 @@ function instant(value, now) {
 
 /** Reads a search: `{filter: {name: value}, sort, problems: [text], id}`. `id`: a number alone, the notification meant. */
 export function read(text, now = Date.now()) {
-  const filter = {}, problems = [];
-  let sort = null, id = null;
+  const filter = {},
+    problems = [];
+  let sort = null,
+    id = null;
   const all = tokens(text);
   const add = (name, value) => (filter[name] = filter[name] ? `${filter[name]},${value}` : value);
   for (const token of all) {
@@ -48,11 +50,21 @@ export function read(text, now = Date.now()) {
       continue;
     }
     switch (name.toLowerCase()) {
-      case "type": add("filter[type]", value); break;
-      case "entity": add("filter[entity]", value); break;
-      case "by": case "createdby": add("filter[createdBy]", value); break;
-      case "id": id = value; break;
-      case "pushed": case "push": {
+      case "type":
+        add("filter[type]", value);
+        break;
+      case "entity":
+        add("filter[entity]", value);
+        break;
+      case "by":
+      case "createdby":
+        add("filter[createdBy]", value);
+        break;
+      case "id":
+        id = value;
+        break;
+      case "pushed":
+      case "push": {
         const unknown = value.split(",").find((one) => !PUSHED.includes(one));
         if (unknown === undefined) add("filter[push]", value);
         else problems.push(`pushed:${unknown} is not one of ${PUSHED.join(", ")}`);
@@ -62,11 +74,13 @@ export function read(text, now = Date.now()) {
         for (const one of value.split(",")) {
           const [parameter, wanted] = IS[one] ?? [];
           if (!parameter) problems.push(`is:${one} is not one of ${Object.keys(IS).join(", ")}`);
-          else if (filter[parameter] && filter[parameter] !== wanted) problems.push(`is:${one} contradicts another word`);
+          else if (filter[parameter] && filter[parameter] !== wanted)
+            problems.push(`is:${one} contradicts another word`);
           else filter[parameter] = wanted;
         }
         break;
-      case "since": case "until": {
+      case "since":
+      case "until": {
         const time = instant(value, now);
         if (time) filter[`filter[createdAt][${name.toLowerCase() === "since" ? "ge" : "lt"}]`] = time;
         else problems.push(`${name}:${value} is no time: write 2h, 3d, or 2026-11-01`);
@@ -76,7 +90,8 @@ export function read(text, now = Date.now()) {
         sort = { newest: "-sequence", oldest: "sequence", latest: "-createdAt", earliest: "createdAt" }[value];
         if (!sort) problems.push("sort: is newest, oldest, latest or earliest");
         break;
-      default: problems.push(`${name}: is no qualifier; there are ${QUALIFIERS.join(" ")}`);
+      default:
+        problems.push(`${name}: is no qualifier; there are ${QUALIFIERS.join(" ")}`);
     }
   }
   return { filter, sort: sort ?? "-sequence", problems, id };
@@ -84,7 +99,9 @@ export function read(text, now = Date.now()) {
 
 /** The same search with other words for the flags and the push. */
 export function withView(text, view) {
-  const kept = tokens(text).filter((token) => !/^(is|pushed|push):/i.test(token)).map((token) => (/\s/.test(token) ? token.replace(/:(.*)/s, ':"$1"') : token));
+  const kept = tokens(text)
+    .filter((token) => !/^(is|pushed|push):/i.test(token))
+    .map((token) => (/\s/.test(token) ? token.replace(/:(.*)/s, ':"$1"') : token));
   return [...kept, ...view].join(" ");
 }
 

@@ -7,7 +7,8 @@ const PATHS = {
   notifications: "M2.5 3.5h11v9h-11zM2.5 8.5h3l1 2h3l1-2h3",
   queue: "M2.5 4h7M2.5 8h5M2.5 12h7M11 6l2.5 2L11 10",
   settings: "M2.5 4.5h6M12 4.5h1.5M2.5 11.5H4M7.5 11.5h6M10.25 2.75v3.5M5.75 9.75v3.5",
-  tenants: "M6 8a2.25 2.25 0 1 0 0-4.5A2.25 2.25 0 0 0 6 8ZM2 13c.3-2 1.9-3.2 4-3.2S9.7 11 10 13M10.5 3.7a2.2 2.2 0 0 1 0 4.2M12 10.2c1.2.5 1.9 1.5 2 2.8",
+  tenants:
+    "M6 8a2.25 2.25 0 1 0 0-4.5A2.25 2.25 0 0 0 6 8ZM2 13c.3-2 1.9-3.2 4-3.2S9.7 11 10 13M10.5 3.7a2.2 2.2 0 0 1 0 4.2M12 10.2c1.2.5 1.9 1.5 2 2.8",
   post: "M14 2 2 7l4.5 2.5L9 14z M6.5 9.5 14 2",
   docs: "M4 2.5h6l2.5 2.5v8.5H4zM10 2.5V5h2.5M6 8h4.5M6 10.5h4.5",
   leave: "M6.5 3h-4v10h4M6 8h7.5M11 5.5 13.5 8 11 10.5",
@@ -36,6 +37,17 @@ const PATHS = {
 
 /** A picture that says nothing which the text beside it doesn't say. */
 export function icon(name) {
-  const path = svg("path", { d: PATHS[name], fill: "none", stroke: "currentColor", "stroke-width": 1.5, "stroke-linecap": "round", "stroke-linejoin": "round" });
-  return svg("svg", { viewBox: "0 0 16 16", class: `icon icon-${name}`, "aria-hidden": "true", focusable: "false" }, path);
+  const path = svg("path", {
+    d: PATHS[name],
+    fill: "none",
+    stroke: "currentColor",
+    "stroke-width": 1.5,
+    "stroke-linecap": "round",
+    "stroke-linejoin": "round",
+  });
+  return svg(
+    "svg",
+    { viewBox: "0 0 16 16", class: `icon icon-${name}`, "aria-hidden": "true", focusable: "false" },
+    path,
+  );
 }

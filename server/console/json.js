@@ -6,7 +6,9 @@ const MARK = `number:${crypto.getRandomValues(new Uint32Array(2)).join("-")}:`;
 
 /** Reads JSON; a number that would come out changed becomes a marked string, which `print` writes as it came. */
 export function parse(text) {
-  const safe = text.replace(TOKEN, (token) => (token[0] === '"' || String(Number(token)) === token ? token : `"${MARK}${token}"`));
+  const safe = text.replace(TOKEN, (token) =>
+    token[0] === '"' || String(Number(token)) === token ? token : `"${MARK}${token}"`,
+  );
   return JSON.parse(safe);
 }
 

@@ -21,7 +21,12 @@ const app = document.getElementById("app");
 /** The screens: where, what they are called, and who sees them. */
 const SCREENS = [
   { path: "overview", name: "Overview", roles: ["admin", "consumer", "operator"], show: overview },
-  { path: "notifications", name: "Notifications", roles: ["admin", "consumer"], show: (...all) => (here().path.length > 1 ? notification : notifications)(...all) },
+  {
+    path: "notifications",
+    name: "Notifications",
+    roles: ["admin", "consumer"],
+    show: (...all) => (here().path.length > 1 ? notification : notifications)(...all),
+  },
   { path: "queue", name: "Push queue", roles: ["admin"], show: queue },
   { path: "settings", name: "Settings", roles: ["admin"], show: settings },
   { path: "tenants", name: "Tenants", roles: ["operator"], show: tenants },
@@ -29,9 +34,18 @@ const SCREENS = [
 ];
 
 const KEYS = [
-  ["j, k", "next and previous notification"], ["Enter", "open it"], ["Space", "select it"], ["x", "dismiss it, or put it back"], ["r", "read, or unread"],
-  ["f", "flag, or unflag"], ["p", "push it again"], ["z", "take the last change back"], ["/", "search"], ["l", "follow what arrives, or stop following"],
-  ["g then o, n, q, s, t", "overview, notifications, queue, settings, tenants"], ["?", "this help"],
+  ["j, k", "next and previous notification"],
+  ["Enter", "open it"],
+  ["Space", "select it"],
+  ["x", "dismiss it, or put it back"],
+  ["r", "read, or unread"],
+  ["f", "flag, or unflag"],
+  ["p", "push it again"],
+  ["z", "take the last change back"],
+  ["/", "search"],
+  ["l", "follow what arrives, or stop following"],
+  ["g then o, n, q, s, t", "overview, notifications, queue, settings, tenants"],
+  ["?", "this help"],
 ];
 
 let session = null;
@@ -56,19 +70,63 @@ function enter(who) {
   session = who;
   const allowed = SCREENS.filter((screen) => screen.roles.includes(session.role));
   const [role, does] = ROLES[session.role] ?? [session.role, ""];
-  const links = allowed.map((screen) => h("a", { href: href(screen.path), id: `nav-${screen.path}`, "data-screen": screen.path }, icon(screen.path), h("span", {}, screen.name)));
-  fillWith(app,
-    h("div", { class: "frame" },
-      h("header", { class: "bar" },
-        h("a", { class: "brand", href: href(allowed[0].path) }, h("img", { src: "console/icon.svg", alt: "", width: 24, height: 24 }), "Tidings"),
+  const links = allowed.map((screen) =>
+    h(
+      "a",
+      { href: href(screen.path), id: `nav-${screen.path}`, "data-screen": screen.path },
+      icon(screen.path),
+      h("span", {}, screen.name),
+    ),
+  );
+  fillWith(
+    app,
+    h(
+      "div",
+      { class: "frame" },
+      h(
+        "header",
+        { class: "bar" },
+        h(
+          "a",
+          { class: "brand", href: href(allowed[0].path) },
+          h("img", { src: "console/icon.svg", alt: "", width: 24, height: 24 }),
+          "Tidings",
+        ),
         h("nav", { "aria-label": "Screens", id: "screens" }, links),
-        h("div", { class: "who" },
-          h("div", { class: "whose", id: "whose" }, h("strong", {}, session.tenantName || "All tenants"), h("span", { class: "quiet", title: does }, `${role}${session.name && session.role !== "operator" ? ` · ${session.name}` : ""}`)),
-          h("div", { class: "row whats" },
+        h(
+          "div",
+          { class: "who" },
+          h(
+            "div",
+            { class: "whose", id: "whose" },
+            h("strong", {}, session.tenantName || "All tenants"),
+            h(
+              "span",
+              { class: "quiet", title: does },
+              `${role}${session.name && session.role !== "operator" ? ` · ${session.name}` : ""}`,
+            ),
+          ),
+          h(
+            "div",
+            { class: "row whats" },
             button("", { icon: "help", kind: "plain bare", label: "Keyboard and help", id: "help", onclick: help }),
-            h("a", { class: "button plain bare", href: "docs/", title: "The description of the interface", "aria-label": "The description of the interface" }, icon("docs")),
-            button("", { icon: "leave", kind: "plain bare", label: "Log out", id: "logout", onclick: () => leave("") })))),
-      h("main", { id: "main" })));
+            h(
+              "a",
+              {
+                class: "button plain bare",
+                href: "docs/",
+                title: "The description of the interface",
+                "aria-label": "The description of the interface",
+              },
+              icon("docs"),
+            ),
+            button("", { icon: "leave", kind: "plain bare", label: "Log out", id: "logout", onclick: () => leave("") }),
+          ),
+        ),
+      ),
+      h("main", { id: "main" }),
+    ),
+  );
   route();
 }
 
@@ -78,7 +136,8 @@ function route() {
   const { path, query } = here();
   const screen = allowed.find((screen) => screen.path === path[0]);
   if (!screen) {
-    if (path.length > 0 && SCREENS.some((screen) => screen.path === path[0])) announce("This key does not see that screen");
+    if (path.length > 0 && SCREENS.some((screen) => screen.path === path[0]))
+      announce("This key does not see that screen");
     go(allowed[0].path, {}, { replace: true });
     return;
   }
@@ -113,17 +172,54 @@ function route() {
 }
 
 function help() {
-  ask({ title: "Keyboard", agree: "Close", cancel: null, body: [
-    h("dl", { class: "keys" }, KEYS.map(([name, does]) => [h("dt", {}, name.split(/(, | then )/).map((part, at) => (at % 2 ? part : h("kbd", {}, part)))), h("dd", {}, does)])),
-    h("p", { class: "quiet small" }, "Search: ", ["type:close", "entity:experiment:12", "by:100", "pushed:failed", "is:unread", "since:2h", "until:2026-11-01", "sort:oldest"].map((word) => [h("code", {}, word), " "]), "Words with commas between them mean: one of these. All must agree."),
-  ] });
+  ask({
+    title: "Keyboard",
+    agree: "Close",
+    cancel: null,
+    body: [
+      h(
+        "dl",
+        { class: "keys" },
+        KEYS.map(([name, does]) => [
+          h(
+            "dt",
+            {},
+            name.split(/(, | then )/).map((part, at) => (at % 2 ? part : h("kbd", {}, part))),
+          ),
+          h("dd", {}, does),
+        ]),
+      ),
+      h(
+        "p",
+        { class: "quiet small" },
+        "Search: ",
+        [
+          "type:close",
+          "entity:experiment:12",
+          "by:100",
+          "pushed:failed",
+          "is:unread",
+          "since:2h",
+          "until:2026-11-01",
+          "sort:oldest",
+        ].map((word) => [h("code", {}, word), " "]),
+        "Words with commas between them mean: one of these. All must agree.",
+      ),
+    ],
+  });
 }
 
 let first = "";
 addEventListener("keydown", (event) => {
   if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || !session) return;
   const at = event.target;
-  if (document.querySelector("dialog[open]") || at.isContentEditable || /^(TEXTAREA|SELECT)$/.test(at.tagName) || (at.tagName === "INPUT" && !/^(checkbox|radio|button)$/.test(at.type))) return;
+  if (
+    document.querySelector("dialog[open]") ||
+    at.isContentEditable ||
+    /^(TEXTAREA|SELECT)$/.test(at.tagName) ||
+    (at.tagName === "INPUT" && !/^(checkbox|radio|button)$/.test(at.type))
+  )
+    return;
   const before = first;
   first = "";
   if (before === "g") {
@@ -153,7 +249,10 @@ async function begin() {
     return enter(await identify());
   } catch (error) {
     if (error.status === 401) return leave("The server no longer knows this key. It may have been revoked.");
-    return fillWith(app, h("main", { class: "login", id: "main" }, failed(error, begin), button("Log out", { onclick: () => leave("") })));
+    return fillWith(
+      app,
+      h("main", { class: "login", id: "main" }, failed(error, begin), button("Log out", { onclick: () => leave("") })),
+    );
   }
 }
 

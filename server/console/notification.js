@@ -45,15 +45,23 @@ export function notification({ place, path, session, signal }) {
   }
 
   async function start() {
-    await load(content, async () => {
-      try {
-        draw(await fetchAll());
-        return [flags, h("div", { class: "columns" }, h("div", {}, push, facts), body)];
-      } catch (error) {
-        if (error.status !== 404) throw error;
-        return empty("Not here", `There is no notification ${id}: it has expired, or never was.`, h("a", { class: "button", href: lastList }, "To the list"));
-      }
-    }, { what: "Loading the notification" });
+    await load(
+      content,
+      async () => {
+        try {
+          draw(await fetchAll());
+          return [flags, h("div", { class: "columns" }, h("div", {}, push, facts), body)];
+        } catch (error) {
+          if (error.status !== 404) throw error;
+          return empty(
+            "Not here",
+            `There is no notification ${id}: it has expired, or never was.`,
+            h("a", { class: "button", href: lastList }, "To the list"),
+          );
+        }
+      },
+      { what: "Loading the notification" },
+    );
   }
 
   function draw({ document, delivery, attempts }) {
@@ -87,13 +95,29 @@ export function notification({ place, path, session, signal }) {
     const focused = flags.contains(document.activeElement) ? document.activeElement.id : null;
     const toggle = (flag, name, picture, key) => {
       const is = item.attributes[flag];
-      return button(name, { icon: picture, id: flag, kind: is ? "on" : "", "aria-pressed": String(is), title: `${name} (${key})`, onclick: () => change(flag) });
+      return button(name, {
+        icon: picture,
+        id: flag,
+        kind: is ? "on" : "",
+        "aria-pressed": String(is),
+        title: `${name} (${key})`,
+        onclick: () => change(flag),
+      });
     };
-    fillWith(flags, toggle("isRead", "Read", "read", "r"), toggle("isFlagged", "Flagged", "flag", "f"), toggle("isDismissed", "Dismissed", "dismiss", "x"));
+    fillWith(
+      flags,
+      toggle("isRead", "Read", "read", "r"),
+      toggle("isFlagged", "Flagged", "flag", "f"),
+      toggle("isDismissed", "Dismissed", "dismiss", "x"),
+    );
     if (focused) flags.querySelector(`#${focused}`)?.focus();
   }
 
-  const change = (flag) => setFlags([item], { [flag]: !item.attributes[flag] }, (_, set) => { Object.assign(item.attributes, set); drawFlags(); });
+  const change = (flag) =>
+    setFlags([item], { [flag]: !item.attributes[flag] }, (_, set) => {
+      Object.assign(item.attributes, set);
+      drawFlags();
+    });
 
   const pushAgain = () => repush([id], () => look());
 
@@ -104,14 +128,49 @@ export function notification({ place, path, session, signal }) {
       return data && (document.included?.find((one) => one.type === data.type && one.id === data.id) ?? data);
     };
     const [entity, by] = [find("entity"), find("createdBy")];
-    const link = (name, resource) => h("a", { href: href("notifications", { q: `is:any ${name}:${/\s/.test(resource.id) ? `"${resource.id}"` : resource.id}` }), title: "Everything with it" }, nameOf(resource), nameOf(resource) === resource.id ? null : h("span", { class: "quiet" }, ` ${resource.id}`));
+    const link = (name, resource) =>
+      h(
+        "a",
+        {
+          href: href("notifications", {
+            q: `is:any ${name}:${/\s/.test(resource.id) ? `"${resource.id}"` : resource.id}`,
+          }),
+          title: "Everything with it",
+        },
+        nameOf(resource),
+        nameOf(resource) === resource.id ? null : h("span", { class: "quiet" }, ` ${resource.id}`),
+      );
     const rows = [
-      ["Type", h("code", {}, type)], ["Comment", comment], ["Happened", [at(createdAt), " · ", since(createdAt)]], ["Stored", at(item.meta?.receivedAt)],
-      ["About", entity && link("entity", entity)], ["By", by && link("by", by)], ["Unit", unit],
-      ["On behalf of", originator && Object.entries(originator).filter(([, value]) => value).map(([name, value]) => `${name} ${inline(value)}`).join(", ")],
-      ["Change", change && `${change.type} in ${change.table}${change.recordId ? `, record ${inline(change.recordId)}` : ""}${change.columns?.length ? `: ${change.columns.join(", ")}` : ""}`],
+      ["Type", h("code", {}, type)],
+      ["Comment", comment],
+      ["Happened", [at(createdAt), " · ", since(createdAt)]],
+      ["Stored", at(item.meta?.receivedAt)],
+      ["About", entity && link("entity", entity)],
+      ["By", by && link("by", by)],
+      ["Unit", unit],
+      [
+        "On behalf of",
+        originator &&
+          Object.entries(originator)
+            .filter(([, value]) => value)
+            .map(([name, value]) => `${name} ${inline(value)}`)
+            .join(", "),
+      ],
+      [
+        "Change",
+        change &&
+          `${change.type} in ${change.table}${change.recordId ? `, record ${inline(change.recordId)}` : ""}${change.columns?.length ? `: ${change.columns.join(", ")}` : ""}`,
+      ],
     ];
-    fillWith(facts, h("h2", { id: "facts-title" }, "What happened"), h("dl", { class: "facts" }, rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)])));
+    fillWith(
+      facts,
+      h("h2", { id: "facts-title" }, "What happened"),
+      h(
+        "dl",
+        { class: "facts" },
+        rows.filter(([, value]) => value).map(([name, value]) => [h("dt", {}, name), h("dd", {}, value)]),
+      ),
+    );
   }
 
   function drawPush(delivery, attempts) {
@@ -121,33 +180,92 @@ export function notification({ place, path, session, signal }) {
     const next = item.meta?.push.nextAttemptAt;
     const known = PUSH[state] ?? PUSH.none;
     const lines = [];
-    if (state === "pending" && next) lines.push(step("pending", "busy", [h("strong", {}, "Next attempt "), countdown(next)], []));
+    if (state === "pending" && next)
+      lines.push(step("pending", "busy", [h("strong", {}, "Next attempt "), countdown(next)], []));
     else if (state === "pending") lines.push(step("pending", "busy", [h("strong", {}, "An attempt is due")], []));
     for (const attempt of [...attempts].reverse()) lines.push(tried(attempt, open));
     lines.push(step("notifications", "quiet", [h("strong", {}, "Stored "), since(item.meta?.receivedAt)], []));
-    fillWith(push, h("div", { class: "row between" }, h("h2", { id: "push-title" }, "Push"), h("div", { class: "row" }, badge(known), isAdmin && state !== "none" ? button("Push again", { icon: "repush", kind: "small", id: "repush", onclick: pushAgain }) : null)),
-      h("p", { class: "quiet" }, known.means, state === "failed" && delivery?.data.attributes.errorMessage ? ` ${(ERRORS[delivery.data.attributes.errorMessage] ?? ["", ""])[1]}` : ""),
-      isAdmin ? h("ol", { class: "timeline", id: "timeline", "aria-label": "What was tried, newest first" }, lines) : h("p", {}, `Attempts so far: ${item.meta?.push.attempts ?? 0}. `, next ? ["Next attempt ", countdown(next)] : null));
+    fillWith(
+      push,
+      h(
+        "div",
+        { class: "row between" },
+        h("h2", { id: "push-title" }, "Push"),
+        h(
+          "div",
+          { class: "row" },
+          badge(known),
+          isAdmin && state !== "none"
+            ? button("Push again", { icon: "repush", kind: "small", id: "repush", onclick: pushAgain })
+            : null,
+        ),
+      ),
+      h(
+        "p",
+        { class: "quiet" },
+        known.means,
+        state === "failed" && delivery?.data.attributes.errorMessage
+          ? ` ${(ERRORS[delivery.data.attributes.errorMessage] ?? ["", ""])[1]}`
+          : "",
+      ),
+      isAdmin
+        ? h("ol", { class: "timeline", id: "timeline", "aria-label": "What was tried, newest first" }, lines)
+        : h(
+            "p",
+            {},
+            `Attempts so far: ${item.meta?.push.attempts ?? 0}. `,
+            next ? ["Next attempt ", countdown(next)] : null,
+          ),
+    );
     if (hadFocus) document.getElementById(hadFocus)?.focus();
   }
 
-  const step = (picture, tone, title, more) => h("li", { class: tone }, h("span", { class: "mark" }, icon(picture)), h("div", { class: "line" }, title), more);
+  const step = (picture, tone, title, more) =>
+    h("li", { class: tone }, h("span", { class: "mark" }, icon(picture)), h("div", { class: "line" }, title), more);
 
   function tried({ id: name, attributes }, open) {
     const { startedAt, durationMs, url, address, reason, responseStatus, responseText, error } = attributes;
     const [what, why] = error ? (ERRORS[error] ?? [error, ""]) : ["Delivered", ""];
     const result = responseStatus ? `${what} (${responseStatus})` : what;
-    const answer = h("details", { "data-id": name, open: open.has(name) }, h("summary", {}, responseText ? "The answer" : "Particulars"),
-      h("dl", { class: "facts" }, [["To", url], ["Address", address], ["Status", responseStatus]].filter(([, value]) => value).map(([term, value]) => [h("dt", {}, term), h("dd", {}, String(value))])),
-      responseText ? code(responseText, `The answer to attempt ${name}`) : null);
-    return step(error ? "failed" : "done", error ? "bad" : "good",
-      [h("strong", {}, result), " ", h("span", { class: "quiet" }, `Attempt ${name.split("-")[1] ?? ""}${REASONS[reason] ? ` (${REASONS[reason]})` : ""}, `, since(startedAt), `, took ${milliseconds(durationMs)}`)],
-      [why ? h("p", { class: "quiet small" }, why) : null, answer]);
+    const answer = h(
+      "details",
+      { "data-id": name, open: open.has(name) },
+      h("summary", {}, responseText ? "The answer" : "Particulars"),
+      h(
+        "dl",
+        { class: "facts" },
+        [
+          ["To", url],
+          ["Address", address],
+          ["Status", responseStatus],
+        ]
+          .filter(([, value]) => value)
+          .map(([term, value]) => [h("dt", {}, term), h("dd", {}, String(value))]),
+      ),
+      responseText ? code(responseText, `The answer to attempt ${name}`) : null,
+    );
+    return step(
+      error ? "failed" : "done",
+      error ? "bad" : "good",
+      [
+        h("strong", {}, result),
+        " ",
+        h(
+          "span",
+          { class: "quiet" },
+          `Attempt ${name.split("-")[1] ?? ""}${REASONS[reason] ? ` (${REASONS[reason]})` : ""}, `,
+          since(startedAt),
+          `, took ${milliseconds(durationMs)}`,
+        ),
+      ],
+      [why ? h("p", { class: "quiet small" }, why) : null, answer],
+    );
   }
 
   let drawn = "";
   function drawBody(document, delivery, attempts) {
-    const { meta, ...bare } = document.data;
+    const bare = { ...document.data };
+    delete bare.meta;
     const asPushed = delivery?.data.attributes.content ?? { ...document, data: bare };
     const text = print(asPushed);
     const again = JSON.stringify([text, attempts.at(-1)?.attributes.url]);
@@ -156,12 +274,39 @@ export function notification({ place, path, session, signal }) {
     drawn = again;
     const url = attempts.at(-1)?.attributes.url;
     const reading = `curl -H "x-api-key: $TIDINGS_KEY" ${quote(new URL(`notifications/${id}`, BASE).href)}`;
-    const pushing = url && `curl -X POST -H 'content-type: application/json' -H 'webhook-id: test' --data-binary ${quote(compact(asPushed))} ${quote(url)}`;
-    fillWith(body, h("div", { class: "row between" }, h("h2", { id: "json-title" }, delivery ? "As it is pushed" : "As it is stored"),
-      h("div", { class: "row" }, button("Copy", { icon: "copy", kind: "small", id: "copy-json", onclick: () => copy(text, "JSON") }),
-        button("curl", { icon: "copy", kind: "small", id: "copy-curl", title: "Copy a command that reads it", onclick: () => copy(reading, "Command") }),
-        pushing ? button("curl push", { icon: "copy", kind: "small", id: "copy-curl-push", title: "Copy a command that pushes it, unsigned", onclick: () => copy(pushing, "Command") }) : null)),
-    code(text, "The notification as JSON"));
+    const pushing =
+      url &&
+      `curl -X POST -H 'content-type: application/json' -H 'webhook-id: test' --data-binary ${quote(compact(asPushed))} ${quote(url)}`;
+    fillWith(
+      body,
+      h(
+        "div",
+        { class: "row between" },
+        h("h2", { id: "json-title" }, delivery ? "As it is pushed" : "As it is stored"),
+        h(
+          "div",
+          { class: "row" },
+          button("Copy", { icon: "copy", kind: "small", id: "copy-json", onclick: () => copy(text, "JSON") }),
+          button("curl", {
+            icon: "copy",
+            kind: "small",
+            id: "copy-curl",
+            title: "Copy a command that reads it",
+            onclick: () => copy(reading, "Command"),
+          }),
+          pushing
+            ? button("curl push", {
+                icon: "copy",
+                kind: "small",
+                id: "copy-curl-push",
+                title: "Copy a command that pushes it, unsigned",
+                onclick: () => copy(pushing, "Command"),
+              })
+            : null,
+        ),
+      ),
+      code(text, "The notification as JSON"),
+    );
   }
 
   const compact = (value) => print(value).replaceAll(/\n\s*/g, "");
@@ -169,15 +314,32 @@ export function notification({ place, path, session, signal }) {
   function keys(event) {
     if (!item) return false;
     switch (event.key) {
-      case "x": change("isDismissed"); return true;
-      case "r": change("isRead"); return true;
-      case "f": change("isFlagged"); return true;
-      case "p": if (isAdmin) pushAgain(); return true;
-      case "z": undo(); return true;
-      case "j": go(`notifications/${Number(id) - 1}`); return true;
-      case "k": go(`notifications/${Number(id) + 1}`); return true;
-      case "Escape": location.hash = lastList; return true;
-      default: return false;
+      case "x":
+        change("isDismissed");
+        return true;
+      case "r":
+        change("isRead");
+        return true;
+      case "f":
+        change("isFlagged");
+        return true;
+      case "p":
+        if (isAdmin) pushAgain();
+        return true;
+      case "z":
+        undo();
+        return true;
+      case "j":
+        go(`notifications/${Number(id) - 1}`);
+        return true;
+      case "k":
+        go(`notifications/${Number(id) + 1}`);
+        return true;
+      case "Escape":
+        location.hash = lastList;
+        return true;
+      default:
+        return false;
     }
   }
 

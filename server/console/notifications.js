@@ -3,30 +3,20 @@
 import { counted, repush, repushAll, setAll, setFlags, undo } from "./actions.js";
 import { cursor, get, newest } from "./api.js";
 import { fillWith, h } from "./dom.js";
-import { QUALIFIERS, parted, read, withView } from "./filters.js";
+import { QUALIFIERS, read } from "./filters.js";
 import { icon } from "./icons.js";
-import { announce, badge, button, complain, empty, head, load, pager } from "./parts.js";
+import { announce, button, complain, head, load, pager } from "./parts.js";
 import { go, here, href } from "./router.js";
+import { index, paint } from "./row.js";
 import { follow } from "./tail.js";
-import { since } from "./time.js";
-import { PUSH, count, many, nameOf, typeName } from "./words.js";
+import { nothing, views } from "./views.js";
+import { count, many } from "./words.js";
 
 const SIZE = "50";
 /** How often what waits is looked at again, in milliseconds. */
 const LOOK = 5000;
 /** More than so many new ones are not kept while one reads: the list is read anew. */
 const KEPT = 200;
-
-/** The views: a name, its words, and its count in the statistics. */
-const VIEWS = [
-  ["Open", [], (all) => all.notifications.undismissed],
-  ["Unread", ["is:unread"], (all) => all.notifications.unread],
-  ["Flagged", ["is:flagged"], (all) => all.notifications.flagged],
-  ["Waiting", ["is:any", "pushed:pending,paused"], (all) => all.push.pending + all.push.paused],
-  ["Given up", ["is:any", "pushed:failed"], (all) => all.push.failed],
-  ["Dismissed", ["is:dismissed"], (all) => all.notifications.total - all.notifications.undismissed],
-  ["Everything", ["is:any"], (all) => all.notifications.total],
-];
 
 /** The address of the list as it was last, for the way back. */
 export let lastList = href("notifications");
@@ -48,21 +38,76 @@ export function notifications({ place, query, session, signal }) {
   let tail = new AbortController();
   let stats = null;
 
-  const search = h("input", { type: "search", id: "search", name: "q", value: text, placeholder: "type:close entity:… pushed:failed since:2h", autocomplete: "off", spellcheck: "false", autocapitalize: "off", "aria-label": "Search by qualifiers", "aria-describedby": "search-problem" });
+  const search = h("input", {
+    type: "search",
+    id: "search",
+    name: "q",
+    value: text,
+    placeholder: "type:close entity:… pushed:failed since:2h",
+    autocomplete: "off",
+    spellcheck: "false",
+    autocapitalize: "off",
+    "aria-label": "Search by qualifiers",
+    "aria-describedby": "search-problem",
+  });
   const problem = h("p", { id: "search-problem", class: "problem", role: "status" });
-  const hints = h("div", { class: "hints row", "aria-label": "Qualifiers", role: "group" }, QUALIFIERS.map((name) => button(name, { kind: "small plain", onclick: () => hint(name) })));
+  const hints = h(
+    "div",
+    { class: "hints row", "aria-label": "Qualifiers", role: "group" },
+    QUALIFIERS.map((name) => button(name, { kind: "small plain", onclick: () => hint(name) })),
+  );
   const chips = h("nav", { class: "chips", "aria-label": "Views", id: "views" });
-  const tools = h("div", { class: "selection", id: "selection", role: "region", "aria-label": "Selected notifications", hidden: true });
-  const arrived = button("", { kind: "arrived", icon: "live", id: "arrived", hidden: true, onclick: () => flush(true) });
+  const tools = h("div", {
+    class: "selection",
+    id: "selection",
+    role: "region",
+    "aria-label": "Selected notifications",
+    hidden: true,
+  });
+  const arrived = button("", {
+    kind: "arrived",
+    icon: "live",
+    id: "arrived",
+    hidden: true,
+    onclick: () => flush(true),
+  });
   const list = h("div", { id: "list" });
   const live = button("Live", { icon: "live", id: "live-toggle", onclick: () => toggleLive() });
   const trouble = h("p", { class: "problem", role: "status" });
 
-  fillWith(place,
-    head("Notifications", live, button("Refresh", { icon: "repush", id: "refresh", label: "Refresh", onclick: () => reload() })),
-    h("form", { class: "search", role: "search", onsubmit: (event) => { event.preventDefault(); searchFor(search.value); } },
-      h("div", { class: "row nowrap" }, icon("search"), search, h("button", { class: "button", type: "submit" }, "Search")), hints, problem),
-    chips, trouble, tools, arrived, list);
+  fillWith(
+    place,
+    head(
+      "Notifications",
+      live,
+      button("Refresh", { icon: "repush", id: "refresh", label: "Refresh", onclick: () => reload() }),
+    ),
+    h(
+      "form",
+      {
+        class: "search",
+        role: "search",
+        onsubmit: (event) => {
+          event.preventDefault();
+          searchFor(search.value);
+        },
+      },
+      h(
+        "div",
+        { class: "row nowrap" },
+        icon("search"),
+        search,
+        h("button", { class: "button", type: "submit" }, "Search"),
+      ),
+      hints,
+      problem,
+    ),
+    chips,
+    trouble,
+    tools,
+    arrived,
+    list,
+  );
 
   function hint(name) {
     search.value = `${search.value.trim()} ${name}`.trim();
@@ -71,15 +116,7 @@ export function notifications({ place, query, session, signal }) {
 
   const searchFor = (words) => go("notifications", { q: words.trim(), live: isLive ? "" : "off" });
 
-  function drawChips() {
-    const { view, others } = parted(text);
-    fillWith(chips, VIEWS.map(([name, words, counts]) => {
-      const isThis = [...words].sort().join() === view.join();
-      const number = stats && others.length === 0 ? count(counts(stats)) : null;
-      return h("a", { class: "chip", href: href("notifications", { q: withView(text, words), live: isLive ? "" : "off" }), "aria-current": isThis ? "true" : null }, name,
-        number === null ? null : h("span", { class: "number" }, stats.isComplete === false ? `${number}+` : number));
-    }));
-  }
+  const drawChips = () => fillWith(chips, views(text, stats, isLive));
 
   let counting;
   function countSoon(after = 400) {
@@ -88,7 +125,9 @@ export function notifications({ place, query, session, signal }) {
       try {
         stats = (await get("statistics", { query: [["hours", "1"]], signal })).data.attributes;
         drawChips();
-      } catch { /* Without counts the views work all the same. */ }
+      } catch {
+        /* Without counts the views work all the same. */
+      }
     }, after);
   }
 
@@ -98,7 +137,9 @@ export function notifications({ place, query, session, signal }) {
     const works = isLive && asked.sort === "-sequence" && !page;
     live.setAttribute("aria-pressed", String(isLive));
     live.classList.toggle("on", works);
-    live.title = works ? "New notifications appear by themselves, unless you are reading" : "New notifications do not appear here by themselves";
+    live.title = works
+      ? "New notifications appear by themselves, unless you are reading"
+      : "New notifications do not appear here by themselves";
   }
 
   function toggleLive() {
@@ -125,95 +166,99 @@ export function notifications({ place, query, session, signal }) {
     const parameters = [...Object.entries(filter()), ["sort", asked.sort], ["page[size]", SIZE]];
     if (page) parameters.push(page);
     let end = null;
-    const done = await load(list, async () => {
-      // The end comes first: what arrives between the two is found by following, and shown once.
-      end = page || !isLive || asked.sort !== "-sequence" ? null : await newest(mine);
-      return draw(await get("notifications", { query: parameters, signal: mine }));
-    }, { quietly: rows.size > 0, what: "Loading notifications" });
+    const done = await load(
+      list,
+      async () => {
+        // The end comes first: what arrives between the two is found by following, and shown once.
+        end = page || !isLive || asked.sort !== "-sequence" ? null : await newest(mine);
+        return draw(await get("notifications", { query: parameters, signal: mine }), end);
+      },
+      { quietly: rows.size > 0, what: "Loading notifications" },
+    );
     if (opened && rows.has(opened)) {
       const link = rows.get(opened).element.querySelector("[data-part=link]");
       link.focus();
       link.scrollIntoView({ block: "center" });
     }
     opened = null;
-    if (done && end !== null) follow(filter(), end, take, (words) => (trouble.textContent = words && `${words} Trying again.`), mine);
+    if (done && end !== null)
+      follow(filter(), end, take, (words) => (trouble.textContent = words && `${words} Trying again.`), mine);
   }
 
-  function draw(answer) {
+  function draw(answer, end) {
     rows = new Map();
     selected = new Set();
     whole = null;
     drawSelection();
-    if (answer.data.length === 0) return nothing();
+    if (answer.data.length === 0)
+      return nothing({
+        text,
+        isInside: page !== null,
+        isNew: end === "0" || stats?.notifications.total === 0,
+        isAdmin,
+      });
     const included = index(answer);
-    const body = h("tbody", { role: "rowgroup" }, answer.data.map((item) => make(item, included)));
-    const all = h("input", { type: "checkbox", id: "select-page", "aria-label": "Select all on this page", onchange: () => { for (const id of rows.keys()) mark(id, all.checked); drawSelection(); } });
-    const names = [["What", "what"], ["About", "about"], ["By", "by"], ["When", "when"], ["Push", "push"]];
+    const body = h(
+      "tbody",
+      { role: "rowgroup" },
+      answer.data.map((item) => make(item, included)),
+    );
+    const all = h("input", {
+      type: "checkbox",
+      id: "select-page",
+      "aria-label": "Select all on this page",
+      onchange: () => {
+        for (const id of rows.keys()) mark(id, all.checked);
+        drawSelection();
+      },
+    });
+    const names = [
+      ["What", "what"],
+      ["About", "about"],
+      ["By", "by"],
+      ["When", "when"],
+      ["Push", "push"],
+    ];
     return [
-      h("table", { class: "list", role: "table", "aria-label": "Notifications" },
-        h("thead", { role: "rowgroup" }, h("tr", { role: "row" }, h("th", { scope: "col", role: "columnheader", class: "pick" }, all), names.map(([name, kind]) => h("th", { scope: "col", role: "columnheader", class: kind }, name)), h("th", { scope: "col", role: "columnheader", class: "acts" }, h("span", { class: "unseen" }, "Actions")))),
-        body),
+      h(
+        "table",
+        { class: "list", role: "table", "aria-label": "Notifications" },
+        h(
+          "thead",
+          { role: "rowgroup" },
+          h(
+            "tr",
+            { role: "row" },
+            h("th", { scope: "col", role: "columnheader", class: "pick" }, all),
+            names.map(([name, kind]) => h("th", { scope: "col", role: "columnheader", class: kind }, name)),
+            h("th", { scope: "col", role: "columnheader", class: "acts" }, h("span", { class: "unseen" }, "Actions")),
+          ),
+        ),
+        body,
+      ),
       pager(cursor(answer.links.prev), cursor(answer.links.next), turn),
     ];
   }
 
-  function nothing() {
-    const isPlain = text.trim() === "";
-    if (page) return empty("No more", "There is nothing on this side of the list.", h("a", { class: "button", href: href("notifications", { q: text }) }, "To the beginning"));
-    if (stats?.notifications.total === 0 || (isPlain && stats === null)) {
-      return empty("Nothing yet", "Nothing has been stored for this tenant. As soon as an event is posted, it appears here.",
-        isAdmin ? h("a", { class: "button primary", href: href("post") }, icon("post"), "Post an event") : null);
-    }
-    if (isPlain) return empty("All done", "Every notification has been dismissed.", h("a", { class: "button", href: href("notifications", { q: "is:any" }) }, "Show everything"));
-    return empty("Nothing matches", "No notification fits this search.", h("a", { class: "button", href: href("notifications", { q: withView(text, ["is:any"]) }) }, "Dismissed ones too"), h("a", { class: "button", href: href("notifications") }, "Without a search"));
-  }
-
-  const turn = ([name, value]) => go("notifications", { q: text, live: isLive ? "" : "off", [name === "page[after]" ? "after" : "before"]: value });
-
-  const index = (answer) => new Map((answer.included ?? []).map((resource) => [`${resource.type} ${resource.id}`, resource]));
-
-  function related(item, name, included) {
-    const data = item.relationships?.[name]?.data;
-    return data ? (included.get(`${data.type} ${data.id}`) ?? data) : null;
-  }
+  const turn = ([name, value]) =>
+    go("notifications", { q: text, live: isLive ? "" : "off", [name === "page[after]" ? "after" : "before"]: value });
 
   function make(item, included) {
     const row = { item, included, element: h("tr", { role: "row", "data-id": item.id, id: `row-${item.id}` }) };
     row.element.addEventListener("focusin", () => (current = item.id));
     rows.set(item.id, row);
-    return paint(row);
+    return repaint(row);
   }
 
-  /** Fills a row, anew after a change; what has the focus keeps it. */
-  function paint(row) {
-    const { item, included, element } = row;
-    const { isRead, isFlagged, isDismissed, type, comment, createdAt } = item.attributes;
-    const [entity, by] = [related(item, "entity", included), related(item, "createdBy", included)];
-    const focused = element.contains(document.activeElement) ? document.activeElement.dataset.part : null;
-    element.className = [isRead ? "" : "unread", isDismissed ? "dismissed" : "", selected.has(item.id) ? "picked" : ""].join(" ").trim();
-    const push = item.meta?.push ?? { state: "none", attempts: 0 };
-    const pick = h("input", { type: "checkbox", "data-part": "pick", checked: selected.has(item.id), "aria-label": `Select number ${item.id}`, onchange: (event) => { mark(item.id, event.target.checked); drawSelection(); } });
-    const act = (part, flag, yes, no, [pictureYes, pictureNo]) => {
-      const is = item.attributes[flag];
-      return button("", { icon: is ? pictureYes : pictureNo, kind: `plain bare${is && flag === "isFlagged" ? " on" : ""}`, label: is ? yes : no, "data-part": part, onclick: () => change([row], { [flag]: !is }) });
-    };
-    const states = [isRead ? null : h("span", { class: "dot", title: "Unread" }, h("span", { class: "unseen" }, "Unread")), isFlagged ? h("span", { class: "flagged", title: "Flagged" }, icon("flag"), h("span", { class: "unseen" }, "Flagged")) : null];
-    fillWith(element,
-      h("td", { role: "cell", class: "pick" }, pick),
-      h("td", { role: "cell", class: "what" }, states, h("a", { href: href(`notifications/${item.id}`), "data-part": "link", onclick: () => (opened = item.id) }, typeName(type)), h("span", { class: "number" }, `#${item.id}`), isDismissed ? h("span", { class: "tag" }, "Dismissed") : null, comment ? h("span", { class: "comment" }, comment) : null),
-      h("td", { role: "cell", class: "about" }, entity ? h("a", { class: "plain", href: href("notifications", { q: `is:any ${qualifier("entity", entity.id)}` }), title: `Everything about ${entity.id}`, "data-part": "entity" }, nameOf(entity)) : h("span", { class: "quiet" }, "–")),
-      h("td", { role: "cell", class: "by" }, by ? h("a", { class: "plain", href: href("notifications", { q: `is:any ${qualifier("by", by.id)}` }), title: `Everything by ${by.id}`, "data-part": "by" }, nameOf(by)) : h("span", { class: "quiet" }, "–")),
-      h("td", { role: "cell", class: "when" }, since(createdAt)),
-      h("td", { role: "cell", class: "push" }, badge(PUSH[push.state] ?? PUSH.none, push.attempts > 1 ? `${push.attempts}×` : null)),
-      h("td", { role: "cell", class: "acts" },
-        act("read", "isRead", "Mark as unread", "Mark as read", ["unread", "read"]),
-        act("flag", "isFlagged", "Take the flag off", "Flag", ["flag", "flag"]),
-        act("dismiss", "isDismissed", "Put back", "Dismiss", ["restore", "dismiss"])));
-    if (focused) element.querySelector(`[data-part="${focused}"]`)?.focus({ preventScroll: true });
-    return element;
-  }
-
-  const qualifier = (name, value) => (/\s/.test(value) ? `${name}:"${value}"` : `${name}:${value}`);
+  const repaint = (row) =>
+    paint(row, selected.has(row.item.id), {
+      pick: (on) => {
+        mark(row.item.id, on);
+        drawSelection();
+      },
+      set: (flags) => change([row], flags),
+      open: () => (opened = row.item.id),
+    });
 
   function mark(id, on) {
     if (on) selected.add(id);
@@ -234,16 +279,55 @@ export function notifications({ place, query, session, signal }) {
     tools.hidden = number === 0;
     if (number === 0) return;
     const on = document.activeElement?.dataset?.act;
-    const act = (text, picture, set) => button(text, { icon: picture, kind: "small", "data-act": text, onclick: () => changeSelected(set) });
+    const act = (text, picture, set) =>
+      button(text, { icon: picture, kind: "small", "data-act": text, onclick: () => changeSelected(set) });
     const more = isAdmin && !whole && selected.size === rows.size && rows.size >= Number(SIZE);
-    fillWith(tools,
-      h("strong", { role: "status", id: "selected-count" }, whole ? `All ${count(number)} that match` : `${count(number)} selected`),
-      more ? button("Select all that match", { kind: "small plain", id: "select-all", "data-act": "all", onclick: () => selectAll() }) : null,
-      h("div", { class: "row" },
-        act("Read", "read", { isRead: true }), act("Unread", "unread", { isRead: false }), act("Flag", "flag", { isFlagged: true }), act("Unflag", "flag", { isFlagged: false }),
-        act("Dismiss", "dismiss", { isDismissed: true }), act("Put back", "restore", { isDismissed: false }),
-        isAdmin ? button("Push again", { icon: "repush", kind: "small", id: "repush-selected", "data-act": "repush", onclick: () => pushSelected() }) : null,
-        button("None", { kind: "small plain", label: "Select none", id: "select-none", "data-act": "none", onclick: () => { for (const id of rows.keys()) mark(id, false); drawSelection(); search.focus(); } })));
+    fillWith(
+      tools,
+      h(
+        "strong",
+        { role: "status", id: "selected-count" },
+        whole ? `All ${count(number)} that match` : `${count(number)} selected`,
+      ),
+      more
+        ? button("Select all that match", {
+            kind: "small plain",
+            id: "select-all",
+            "data-act": "all",
+            onclick: () => selectAll(),
+          })
+        : null,
+      h(
+        "div",
+        { class: "row" },
+        act("Read", "read", { isRead: true }),
+        act("Unread", "unread", { isRead: false }),
+        act("Flag", "flag", { isFlagged: true }),
+        act("Unflag", "flag", { isFlagged: false }),
+        act("Dismiss", "dismiss", { isDismissed: true }),
+        act("Put back", "restore", { isDismissed: false }),
+        isAdmin
+          ? button("Push again", {
+              icon: "repush",
+              kind: "small",
+              id: "repush-selected",
+              "data-act": "repush",
+              onclick: () => pushSelected(),
+            })
+          : null,
+        button("None", {
+          kind: "small plain",
+          label: "Select none",
+          id: "select-none",
+          "data-act": "none",
+          onclick: () => {
+            for (const id of rows.keys()) mark(id, false);
+            drawSelection();
+            search.focus();
+          },
+        }),
+      ),
+    );
     if (on) tools.querySelector(`[data-act="${on}"]`)?.focus();
   }
 
@@ -279,9 +363,13 @@ export function notifications({ place, query, session, signal }) {
       const row = rows.get(id);
       if (!row) return;
       Object.assign(row.item.attributes, flags);
-      paint(row);
+      repaint(row);
     };
-    await setFlags(those.map((row) => row.item), set, apply);
+    await setFlags(
+      those.map((row) => row.item),
+      set,
+      apply,
+    );
     countSoon();
   }
 
@@ -289,24 +377,39 @@ export function notifications({ place, query, session, signal }) {
   async function look() {
     if (document.hidden || rows.size === 0) return;
     const ids = [...rows.keys()].map(Number);
-    const query = [["filter[isDismissed]", "true,false"], ["sort", "-sequence"], ["page[size]", String(Math.min(1000, Math.max(...ids) - Math.min(...ids) + 1))], ["page[after]", String(Math.max(...ids) + 1)]];
+    const query = [
+      ["filter[isDismissed]", "true,false"],
+      ["sort", "-sequence"],
+      ["page[size]", String(Math.min(1000, Math.max(...ids) - Math.min(...ids) + 1))],
+      ["page[after]", String(Math.max(...ids) + 1)],
+    ];
     try {
       for (const item of (await get("notifications", { query, signal })).data) {
         const row = rows.get(item.id);
-        if (!row || JSON.stringify([row.item.attributes, row.item.meta]) === JSON.stringify([item.attributes, item.meta])) continue;
+        if (
+          !row ||
+          JSON.stringify([row.item.attributes, row.item.meta]) === JSON.stringify([item.attributes, item.meta])
+        )
+          continue;
         row.item = item;
-        paint(row);
+        repaint(row);
       }
-    } catch { /* It is looked at again soon. */ }
+    } catch {
+      /* It is looked at again soon. */
+    }
   }
 
   const looking = setInterval(() => {
     if ([...rows.values()].some(({ item }) => item.meta?.push.state === "pending")) look();
   }, LOOK);
-  signal.addEventListener("abort", () => { clearInterval(looking); clearTimeout(counting); });
+  signal.addEventListener("abort", () => {
+    clearInterval(looking);
+    clearTimeout(counting);
+  });
 
   /** Whether the list must hold still. */
-  const isReading = () => list.matches(":hover") || list.contains(document.activeElement) || selected.size > 0 || scrollY > 300;
+  const isReading = () =>
+    list.matches(":hover") || list.contains(document.activeElement) || selected.size > 0 || scrollY > 300;
 
   function take(answer) {
     fresh.push(answer);
@@ -366,24 +469,48 @@ export function notifications({ place, query, session, signal }) {
 
   function keys(event) {
     const row = rows.get(current);
-    const toggle = (flag) => row && change(selected.size > 0 ? picked() : [row], { [flag]: !row.item.attributes[flag] });
+    const toggle = (flag) =>
+      row && change(selected.size > 0 ? picked() : [row], { [flag]: !row.item.attributes[flag] });
     switch (event.key) {
-      case "j": step(1); return true;
-      case "k": step(-1); return true;
-      case "/": search.focus(); search.select(); return true;
-      case "l": toggleLive(); return true;
-      case "z": undo(); return true;
-      case "x": toggle("isDismissed"); return true;
-      case "r": toggle("isRead"); return true;
-      case "f": toggle("isFlagged"); return true;
-      case "p": if (isAdmin && selected.size > 0) pushSelected(); else if (isAdmin && row) repush([row.item.id], () => look()); return true;
-      case "Enter": if (row && !/^(A|BUTTON)$/.test(event.target.tagName)) go(`notifications/${row.item.id}`); return false;
+      case "j":
+        step(1);
+        return true;
+      case "k":
+        step(-1);
+        return true;
+      case "/":
+        search.focus();
+        search.select();
+        return true;
+      case "l":
+        toggleLive();
+        return true;
+      case "z":
+        undo();
+        return true;
+      case "x":
+        toggle("isDismissed");
+        return true;
+      case "r":
+        toggle("isRead");
+        return true;
+      case "f":
+        toggle("isFlagged");
+        return true;
+      case "p":
+        if (isAdmin && selected.size > 0) pushSelected();
+        else if (isAdmin && row) repush([row.item.id], () => look());
+        return true;
+      case "Enter":
+        if (row && !/^(A|BUTTON)$/.test(event.target.tagName)) go(`notifications/${row.item.id}`);
+        return false;
       case " ":
         if (!row || event.target.tagName !== "A") return false;
         mark(row.item.id, !selected.has(row.item.id));
         drawSelection();
         return true;
-      default: return false;
+      default:
+        return false;
     }
   }
 
@@ -403,7 +530,11 @@ export function notifications({ place, query, session, signal }) {
       return;
     }
     if (document.activeElement !== search || here().query.get("q") === text) search.value = text;
-    page = query.has("after") ? ["page[after]", query.get("after")] : query.has("before") ? ["page[before]", query.get("before")] : null;
+    page = query.has("after")
+      ? ["page[after]", query.get("after")]
+      : query.has("before")
+        ? ["page[before]", query.get("before")]
+        : null;
     current = null;
     reload();
   }

@@ -16,7 +16,9 @@ export function here() {
 
 /** The address of a screen. */
 export function href(path, query) {
-  const given = Object.entries(query ?? {}).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const given = Object.entries(query ?? {}).filter(
+    ([, value]) => value !== "" && value !== null && value !== undefined,
+  );
   // What may stand in a fragment as it is stays readable.
   const parameters = new URLSearchParams(given).toString().replaceAll("%3A", ":").replaceAll("%2C", ",");
   const parts = path.split("/").map(encodeURIComponent).join("/");

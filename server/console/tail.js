@@ -10,7 +10,14 @@ const WAIT = 30;
 const pause = (milliseconds, signal) =>
   new Promise((resolve) => {
     const timer = setTimeout(resolve, milliseconds);
-    signal.addEventListener("abort", () => { clearTimeout(timer); resolve(); }, { once: true });
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        resolve();
+      },
+      { once: true },
+    );
   });
 
 const seen = (signal) =>
@@ -22,7 +29,8 @@ const seen = (signal) =>
 
 /** Follows a list from behind `after`. `take(page)` gets what has come; `tell(text)` what is wrong, or "". */
 export async function follow(filter, after, take, tell, signal) {
-  let cursor = after, misses = 0;
+  let cursor = after,
+    misses = 0;
   while (!signal.aborted) {
     await seen(signal);
     if (signal.aborted) return;

@@ -7,7 +7,14 @@ const local = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyl
 const day = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short", year: "numeric" });
 const clockTime = new Intl.DateTimeFormat(undefined, { hour: "2-digit", minute: "2-digit" });
 
-const STEPS = [["second", 1], ["minute", 60], ["hour", 3600], ["day", 86400], ["month", 2629800], ["year", 31557600]];
+const STEPS = [
+  ["second", 1],
+  ["minute", 60],
+  ["hour", 3600],
+  ["day", 86400],
+  ["month", 2629800],
+  ["year", 31557600],
+];
 
 /** "3 min. ago", "in 2 hr." */
 export function ago(instant, now = Date.now()) {
@@ -45,7 +52,12 @@ export function at(instant) {
 /** "4 min 12 s" */
 export function span(seconds) {
   const whole = Math.max(0, Math.round(seconds));
-  const parts = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const parts = [
+    [86400, "d"],
+    [3600, "h"],
+    [60, "min"],
+    [1, "s"],
+  ];
   const first = parts.findIndex(([length]) => whole >= length);
   if (first < 0) return "0 s";
   const [length, unit] = parts[first];

@@ -28,7 +28,12 @@ export const PUSH = {
   none: { icon: "none", word: "Not pushed", tone: "quiet", means: "There is no URL to push to. It can be pulled." },
   pending: { icon: "pending", word: "Waiting", tone: "busy", means: "It waits for an attempt, or for its answer." },
   delivered: { icon: "done", word: "Delivered", tone: "good", means: "The receiver has accepted it." },
-  failed: { icon: "failed", word: "Given up", tone: "bad", means: "Every attempt failed. It is kept, and can be pulled or pushed again." },
+  failed: {
+    icon: "failed",
+    word: "Given up",
+    tone: "bad",
+    means: "Every attempt failed. It is kept, and can be pulled or pushed again.",
+  },
   paused: { icon: "paused", word: "Paused", tone: "warn", means: "It waits until the push is resumed." },
 };
 

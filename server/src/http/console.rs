@@ -35,9 +35,9 @@ macro_rules! files {
 static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
     let files = files! {
         "index.html" "app.css" "icon.svg"
-        "actions.js" "api.js" "chart.js" "dom.js" "fields.js" "filters.js" "form.js" "icons.js" "json.js" "login.js"
-        "main.js" "notification.js" "notifications.js" "overview.js" "parts.js" "post.js" "queue.js" "router.js"
-        "settings.js" "tail.js" "tenants.js" "time.js" "words.js"
+        "actions.js" "api.js" "chart.js" "columns.js" "dom.js" "fields.js" "filters.js" "form.js" "icons.js" "json.js" "login.js"
+        "main.js" "notification.js" "notifications.js" "overview.js" "parts.js" "post.js" "queue.js" "router.js" "row.js"
+        "settings.js" "tail.js" "tenants.js" "time.js" "trial.js" "views.js" "words.js"
     };
     let tag = |content| {
         let digest = ring::digest::digest(&ring::digest::SHA256, content);
