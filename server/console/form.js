@@ -31,6 +31,14 @@ export function difference(before, after) {
   return Object.keys(patch).length ? patch : undefined;
 }
 
+/** What a change makes of an object (RFC 7396); null stays null. */
+export function merge(before, patch) {
+  const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
+  if (!isObject(before) || !isObject(patch) || (patch.kind && patch.kind !== before.kind)) return patch;
+  const names = Object.keys(patch).map((name) => [name, merge(before[name], patch[name])]);
+  return { ...before, ...Object.fromEntries(names) };
+}
+
 const id = (path) => `field-${path.replaceAll(".", "-")}`;
 
 const lines = (text) =>

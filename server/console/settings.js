@@ -4,7 +4,7 @@
 import { Failure, get, patch, told } from "./api.js";
 import { fillWith, h } from "./dom.js";
 import { PROFILES, SECTIONS } from "./fields.js";
-import { at, difference, make, put } from "./form.js";
+import { at, difference, make, merge, put } from "./form.js";
 import { icon } from "./icons.js";
 import { announce, ask, badge, button, head, load, toast } from "./parts.js";
 import { href } from "./router.js";
@@ -15,6 +15,8 @@ import { HEALTH, count, many } from "./words.js";
 /** A test and a verification may take as long as a receiver may. */
 const PATIENCE = 150_000;
 const PATH = "external-notifications";
+/** What was changed and not saved when the screen was left, without secrets, and of which tenant. */
+let draft = null;
 
 export function settings({ place, signal }) {
   const health = h("section", { class: "panel", "aria-labelledby": "health-title", id: "health" });
@@ -84,7 +86,11 @@ export function settings({ place, signal }) {
     await load(
       body,
       async () => {
-        draw((await get(PATH, { signal })).data);
+        const { data } = await get(PATH, { signal });
+        const kept = draft?.id === data.id ? draft.patch : null;
+        draft = null;
+        draw(data, kept ? merge(data.attributes, kept) : undefined);
+        if (kept) toast("What you had not saved is still here, but for secrets");
         return h(
           "div",
           { class: "with-contents" },
@@ -96,7 +102,7 @@ export function settings({ place, signal }) {
     );
   }
 
-  function draw(data) {
+  function draw(data, shown = data.attributes) {
     current = data;
     drawHealth(data);
     drawProfile(data.attributes.profile);
@@ -105,7 +111,7 @@ export function settings({ place, signal }) {
     fillWith(
       form,
       SECTIONS.map(({ id, title, text, fields: described }) => {
-        const made = described.map((field) => make(field, at(data.attributes, field.path)));
+        const made = described.map((field) => make(field, at(shown, field.path)));
         fields.push(...made);
         return h(
           "section",
@@ -265,11 +271,12 @@ export function settings({ place, signal }) {
   }
 
   /** What the form asks to change. */
-  function asked() {
+  function asked({ secrets: withSecrets = true } = {}) {
     const after = structuredClone(current.attributes);
     for (const field of fields) if (!field.isSecret) put(after, field.field.path, field.value());
     const before = structuredClone(current.attributes);
     const result = difference(before, after) ?? {};
+    if (!withSecrets) return result;
     for (const field of fields) {
       const { path } = field.field;
       if (field.isSecret && field.value() !== undefined) put(result, path, field.value());
@@ -296,7 +303,10 @@ export function settings({ place, signal }) {
             .join(", ")}${changed.length > 4 ? ` and ${changed.length - 4} more` : ""}`;
     onbeforeunload = changed.length === 0 ? null : (event) => event.preventDefault();
   }
-  signal.addEventListener("abort", () => (onbeforeunload = null));
+  signal.addEventListener("abort", () => {
+    onbeforeunload = null;
+    if (!bar.hidden) draft = { id: current.id, patch: asked({ secrets: false }) };
+  });
 
   async function save() {
     const attributes = asked();

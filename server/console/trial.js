@@ -3,6 +3,7 @@
 import { post } from "./api.js";
 import { fillWith, h } from "./dom.js";
 import { icon } from "./icons.js";
+import { parse, print } from "./json.js";
 import { announce, button, code } from "./parts.js";
 import { at, milliseconds } from "./time.js";
 import { ERRORS } from "./words.js";
@@ -45,7 +46,7 @@ function drawTest(result, attempt, isChanged) {
     : ["The receiver accepted the test", "It would count as delivered."];
   const headers = (list) => list.map(({ name, value }) => `${name}: ${value}`).join("\n");
   const sent = request
-    ? `${request.method} ${request.url}\n${headers(request.headers)}\n\n${pretty(request.body)}`
+    ? `${request.method} ${request.url}\n${headers(request.headers)}\n\n${request.body === null ? "" : pretty(request.body)}`
     : `POST ${url}`;
   const came = responseStatus ? `Status ${responseStatus}\n\n${responseText || "(no body)"}` : "No answer.";
   fillWith(
@@ -78,10 +79,10 @@ function drawTest(result, attempt, isChanged) {
   announce(error ? `The test failed: ${what}` : what);
 }
 
+/** The body as people read it; what is no JSON as it is. */
 function pretty(text) {
-  if (typeof text !== "string") return JSON.stringify(text ?? "", null, 2);
   try {
-    return JSON.stringify(JSON.parse(text), null, 2);
+    return print(parse(text));
   } catch {
     return text;
   }
