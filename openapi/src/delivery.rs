@@ -257,4 +257,35 @@ pub struct AttemptAttributes {
     pub response_text: Option<String>,
     /// Why it did not deliver; null if it did.
     pub error: Option<AttemptError>,
+    /// The request as it was sent, or was to be sent where no connection came about. Only with a test, and only where
+    /// there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<TestRequest>,
+}
+
+/// The request of a test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TestRequest {
+    /// The method.
+    #[cfg_attr(feature = "openapi", schema(example = "POST"))]
+    pub method: String,
+    /// Where to, without user information and query.
+    pub url: String,
+    /// The headers, but for `host` and `content-length`. Of a secret one the value is `…`.
+    pub headers: Vec<TestHeader>,
+    /// The body.
+    pub body: String,
+}
+
+/// A header of a test.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct TestHeader {
+    /// The name, in small letters.
+    #[cfg_attr(feature = "openapi", schema(example = "x-hook"))]
+    pub name: String,
+    /// The value; `…` where it is secret.
+    #[cfg_attr(feature = "openapi", schema(example = "…"))]
+    pub value: String,
 }

@@ -41,6 +41,53 @@ fn try_push(tenant: &Tenant) -> Value {
 }
 
 on_both! {
+    fn a_test_shows_what_was_sent_and_hides_what_is_secret(db) {
+        let server = Server::start(&db);
+        let receiver = Receiver::start(|_, _| answer(503, &[], "closed for today"));
+        let secret = "s3cret-of-the-receiver";
+        for (authentication, header) in [
+            (json!({"kind": "header", "name": "X-Hook", "value": secret}), "x-hook"),
+            (json!({"kind": "basic", "username": "ann", "password": secret}), "authorization"),
+            (json!({"kind": "bearer", "token": secret}), "authorization"),
+            (json!({"kind": "none"}), ""),
+        ] {
+            let tenant = server.tenant("shown");
+            let url = format!("{}?token={secret}", receiver.url());
+            set(&tenant, json!({"url": url, "authentication": authentication})).expect(200);
+            let tried = try_push(&tenant);
+            let sent = receiver.requests().pop().unwrap();
+            assert_eq!((&tried["responseStatus"], &tried["responseText"]), (&json!(503), &json!("closed for today")));
+            let request = &tried["request"];
+            assert_eq!((&request["method"], &request["url"]), (&json!("POST"), &json!(receiver.url())));
+            assert_eq!(request["body"].as_str().unwrap().as_bytes(), &sent.body[..]);
+            let headers = request["headers"].as_array().unwrap();
+            for shown in headers {
+                let (name, value) = (shown["name"].as_str().unwrap(), shown["value"].as_str().unwrap());
+                let expected = if name == header { "…" } else { sent.header(name) };
+                assert_eq!(value, expected, "{name}");
+            }
+            for name in ["content-type", "webhook-id", "webhook-signature", "webhook-timestamp", "tidings-test", header] {
+                let count = headers.iter().filter(|shown| shown["name"] == name).count();
+                assert_eq!(count, usize::from(!name.is_empty()), "{name}: {request}");
+            }
+            assert!(!tried.to_string().contains(secret), "{tried}");
+            assert!(!tried.to_string().contains("YW5uOnMzY3JldC"), "{tried}");
+        }
+        // No answer: what was to be sent is shown all the same. And a push has none in the log.
+        let mut closed = Receiver::accepting();
+        closed.stop();
+        let tenant = server.tenant("closed");
+        set(&tenant, json!({"url": closed.url()})).expect(200);
+        let tried = try_push(&tenant);
+        assert_eq!((&tried["error"], &tried["request"]["method"]), (&json!("connect"), &json!("POST")));
+        let id = tenant.producer.post_event(&event("close"));
+        let attempts = until("an attempt", SOON, || {
+            let attempts = tenant.admin.get(&format!("deliveries/{id}/attempts")).expect(200);
+            (!attempts["data"].as_array().unwrap().is_empty()).then_some(attempts)
+        });
+        assert_eq!(attempts["data"][0]["attributes"].get("request"), None);
+    }
+
     fn a_url_whose_receiver_does_not_echo_is_refused_and_the_old_one_stays(db) {
         let server = Server::start(&db);
         let tenant = server.tenant("refused");

@@ -17,8 +17,8 @@ use crate::store::seam::{AttemptRecord, TenantId};
 ///
 /// Sends one notification of the type `test` to the tenant's URL now, also while the push is paused, by all the settings
 /// in force: authentication, signature, payload, acknowledgement. Its id is `0`, its `webhook-id` belongs to no
-/// notification, and it has the header `tidings-test: true`. The answer is the attempt, whether it succeeded or not.
-/// Nothing is stored, and nothing changes. At most 10 tests and verifications of a tenant are made at a time; they don't
+/// notification, and it has the header `tidings-test: true`. The answer is the attempt, whether it succeeded or not,
+/// with the request as it was sent. Nothing is stored, and nothing changes. At most 10 tests and verifications of a tenant are made at a time; they don't
 /// count towards `push.maxConcurrency` and `push.rateLimit`. Role: `admin`.
 #[utoipa::path(
     tag = "settings",
@@ -40,12 +40,12 @@ pub(super) async fn post_external_notifications_test(
     let entry = state.tenant(caller.0).await?;
     let _permit = permit(&attempts, caller.0)?;
     let no_url = || Error::new(ErrorCode::Conflict, "there is no URL to push to; set `push.url` first");
-    let record = attempts.test(&entry).await.ok_or_else(no_url)?;
+    let (record, request) = attempts.test(&entry).await.ok_or_else(no_url)?;
     json(&AttemptDocument {
         data: AttemptResource {
             r#type: "attempt".to_owned(),
             id: "test".to_owned(),
-            attributes: attributes(record),
+            attributes: AttemptAttributes { request, ..attributes(record) },
         },
     })
 }
@@ -72,5 +72,6 @@ pub(super) fn attributes(record: AttemptRecord) -> AttemptAttributes {
         response_status: record.response_status.map(i16::unsigned_abs),
         response_text: record.response_status.map(|_| record.response_text),
         error: record.error,
+        request: None,
     }
 }

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, USER_AGENT};
-use tidings_api::delivery::{AttemptError, AttemptReason};
+use tidings_api::delivery::{AttemptError, AttemptReason, TestRequest};
 use tidings_api::settings::{AcknowledgementKind, PayloadSettings, VerificationKind};
 
-use super::authentication::{Request, Trouble};
+use super::authentication::{Request, Trouble, shown};
 use super::prepared::{Prepared, Remembered};
 use super::sender::Sender;
 use super::token::{TokenError, Tokens};
@@ -128,6 +128,8 @@ struct Pushed {
     asked: Option<Duration>,
     /// How long no access token is asked for, if it was not sent for want of one.
     resting: Option<Duration>,
+    /// Of a test, what was sent, but for what shows who sends it.
+    sent: Option<(HeaderMap, Bytes)>,
 }
 
 impl Attempts {
@@ -160,9 +162,14 @@ impl Attempts {
                 sequence = notification.sequence,
                 "an attempt panicked; it counts as one that failed"
             );
-            Some(Pushed { record: panicked(&entry, reason, started_at), asked: None, resting: None })
+            Some(Pushed {
+                record: panicked(&entry, reason, started_at),
+                asked: None,
+                resting: None,
+                sent: None,
+            })
         });
-        let Some(Pushed { record, asked, resting }) = pushed else { return Verdict::Inactive.into() };
+        let Some(Pushed { record, asked, resting, .. }) = pushed else { return Verdict::Inactive.into() };
         if let Some(left) = resting {
             return Verdict::Resting { version: entry.tenant.version, left }.into();
         }
@@ -186,8 +193,9 @@ impl Attempts {
     }
 
     /// Sends one test notification by the tenant's settings, whether its push is paused or not. It isn't stored, and
-    /// changes nothing. None: there is no URL. It is for the caller to take one of the permits.
-    pub async fn test(&self, entry: &TenantEntry) -> Option<AttemptRecord> {
+    /// changes nothing. None: there is no URL. It is for the caller to take one of the permits. The request comes with
+    /// it, if there was one.
+    pub async fn test(&self, entry: &TenantEntry) -> Option<(AttemptRecord, Option<TestRequest>)> {
         let prepared = self.prepared.get(entry)?;
         let now = now();
         let content = Content {
@@ -213,7 +221,11 @@ impl Attempts {
             reason: AttemptReason::First,
             test: true,
         };
-        Some(self.push(entry, &prepared, &parcel).await.record)
+        let Pushed { record, sent, .. } = self.push(entry, &prepared, &parcel).await;
+        // Without an access token nothing is sent.
+        let sent = sent.filter(|_| record.error != Some(AttemptError::Token));
+        let request = sent.map(|(headers, body)| shown(entry, &record.url, &headers, &body));
+        Some((record, request))
     }
 
     /// Sends a parcel.
@@ -230,8 +242,9 @@ impl Attempts {
         };
         let Ok((headers, body)) = self.request(entry, prepared, parcel).await else {
             record.error = Some(AttemptError::TooLarge);
-            return Pushed { record, asked: None, resting: None };
+            return Pushed { record, asked: None, resting: None, sent: None };
         };
+        let sent = parcel.test.then(|| (headers.clone(), body.clone()));
         let push = &entry.settings.push;
         let started = Instant::now();
         let deadline = Duration::from_secs(push.timeout_seconds.into());
@@ -255,7 +268,7 @@ impl Attempts {
                 }
             }
         }
-        Pushed { record, asked, resting }
+        Pushed { record, asked, resting, sent }
     }
 
     /// Headers and body of a push, but for those that show who sends it.

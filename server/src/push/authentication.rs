@@ -10,7 +10,7 @@ use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use tidings_api::delivery::AttemptError;
+use tidings_api::delivery::{AttemptError, TestHeader, TestRequest};
 use tidings_api::settings::Authentication;
 use url::form_urlencoded::byte_serialize;
 
@@ -161,6 +161,27 @@ fn grant<'a>(entry: &'a TenantEntry, tls: OwnTls<'a>, loopback_too: bool) -> Opt
         tls: Some(tls),
         loopback_too,
     })
+}
+
+/// A test's request as it is shown: of the header that shows who sends it only the name.
+pub(super) fn shown(entry: &TenantEntry, url: &str, headers: &HeaderMap, body: &[u8]) -> TestRequest {
+    let secret = match &entry.settings.push.authentication {
+        Authentication::Oauth2 { .. } => Some(AUTHORIZATION),
+        _ => fixed(entry).map(|(name, _)| name),
+    };
+    let header = |name: &HeaderName, value: &[u8]| TestHeader {
+        name: name.as_str().to_owned(),
+        value: String::from_utf8_lossy(value).into_owned(),
+    };
+    let plain = headers.iter().filter(|(name, _)| Some(*name) != secret.as_ref());
+    let mut headers: Vec<TestHeader> = plain.map(|(name, value)| header(name, value.as_bytes())).collect();
+    headers.extend(secret.iter().map(|name| header(name, "…".as_bytes())));
+    TestRequest {
+        method: Method::POST.to_string(),
+        url: url.to_owned(),
+        headers,
+        body: String::from_utf8_lossy(body).into_owned(),
+    }
 }
 
 /// The header of the kinds whose header is always the same.
