@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod archiver;
+pub mod browser;
 pub mod chain;
 pub mod cluster;
 pub mod database;
@@ -26,6 +27,7 @@ pub mod wait;
 pub mod witness;
 
 pub use api::{Answer, Api, Tenant, event};
+pub use browser::{Browser, Screen};
 pub use cluster::{Cluster, Pooler};
 pub use database::{Database, Kind};
 pub use nodes::Nodes;
