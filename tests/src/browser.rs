@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use fantoccini::actions::{InputSource as _, KeyAction, KeyActions, MouseActions, PointerAction};
 use fantoccini::elements::Element;
 use fantoccini::error::CmdError;
 use fantoccini::key::Key;
@@ -199,7 +200,12 @@ impl Browser {
     /// A click at it. What lies behind something else can't be clicked at.
     #[track_caller]
     pub fn click(&self, selector: &str) {
-        self.with(selector, |element| self.run(element.click()));
+        self.with(selector, |element| {
+            // As a person would: what lies below a fixed bar is brought to the middle first.
+            let there = serde_json::to_value(element)?;
+            self.run(self.client.execute("arguments[0].scrollIntoView({block: 'center'})", vec![there]))?;
+            self.run(element.click())
+        });
     }
 
     /// Replaces what stands in a field.
@@ -217,11 +223,51 @@ impl Browser {
         self.with(selector, |element| self.run(element.select_by_value(value)));
     }
 
-    /// Keys for whatever has the focus.
+    /// Keys, one after another, for whatever has the focus.
     #[track_caller]
     pub fn press(&self, keys: &str) {
-        let active = self.run(self.client.active_element()).expect("something has the focus");
-        self.run(active.send_keys(keys)).expect("keys can be pressed");
+        let keys = keys.chars().fold(KeyActions::new("keys".into()), |keys, value| {
+            keys.then(KeyAction::Down { value }).then(KeyAction::Up { value })
+        });
+        self.run(self.client.perform_actions(keys)).expect("keys can be pressed");
+    }
+
+    /// The Enter key.
+    #[track_caller]
+    pub fn enter(&self) {
+        self.press(&Key::Enter.to_string());
+    }
+
+    /// The Escape key.
+    #[track_caller]
+    pub fn escape(&self) {
+        self.press(&Key::Escape.to_string());
+    }
+
+    /// Selects what stands in a field, as by Ctrl+A.
+    #[track_caller]
+    pub fn select_all(&self) {
+        let (control, value) = (char::from(Key::Control), 'a');
+        let keys = KeyActions::new("keys".into())
+            .then(KeyAction::Down { value: control })
+            .then(KeyAction::Down { value })
+            .then(KeyAction::Up { value })
+            .then(KeyAction::Up { value: control });
+        self.run(self.client.perform_actions(keys)).expect("keys can be pressed");
+    }
+
+    /// The pointer goes there.
+    #[track_caller]
+    pub fn hover(&self, selector: &str) {
+        self.with(selector, |element| {
+            let over = MouseActions::new("mouse".into()).then(PointerAction::MoveToElement {
+                element: element.clone(),
+                duration: None,
+                x: 0.0,
+                y: 0.0,
+            });
+            self.run(self.client.perform_actions(over))
+        });
     }
 
     /// Tab, until this has the focus.
@@ -296,7 +342,7 @@ fn axe() -> PathBuf {
 impl Drop for Browser {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let path = std::env::temp_dir().join(format!("tidings-console-{}.png", std::process::id()));
+            let path = std::env::temp_dir().join(format!("tidings-console-{}.png", ports::free()));
             if let Ok(picture) = self.runtime.block_on(self.client.screenshot())
                 && std::fs::write(&path, picture).is_ok()
             {
