@@ -6,8 +6,8 @@ use tidings_tests::Screen;
 use crate::desk::Desk;
 
 const MANY: u32 = 100_000;
-/// In milliseconds.
-const SECOND: f64 = 1000.0;
+/// In milliseconds. A server that was built for debugging is several times slower, and gets three of them.
+const SECOND: f64 = if cfg!(debug_assertions) { 3000.0 } else { 1000.0 };
 
 /// One in a hundred was given up, one in ten is dismissed.
 fn fill(desk: &Desk) {
@@ -27,27 +27,27 @@ fn fill(desk: &Desk) {
     ));
 }
 
-/// From the moment of going to a screen until this is shown there: once of eight times, because the machine may be busy
-/// with other tests; what is slow by itself is slow each time.
+/// From the moment of going to a screen until this is shown there: the best of up to five, because the machine may be busy
+/// with other tests; what is slow by itself is slow five times.
 #[track_caller]
 fn within_a_second(desk: &Desk, from: &str, path: &str, selector: &str) {
     let mut times = Vec::new();
-    while times.len() < 8 && times.iter().all(|time| *time >= SECOND) {
+    while times.len() < 5 && !times.iter().any(|time| *time < SECOND) {
         desk.go(from);
         desk.browser.see("#main h1");
         let took = desk.browser.asynchronous(
-                "const [hash, selector, done] = arguments;
-                 for (const old of document.querySelectorAll('#main .screen')) old.remove();
-                 const begun = performance.now();
-                 location.hash = hash;
-                 const look = () => {
-                     const found = [...document.querySelectorAll(selector)].some((one) => one.checkVisibility());
-                     const now = performance.now() - begun;
-                     if (found || now > 20000) done(now); else setTimeout(look, 4);
-                 };
-                 look();",
-                &[json!(format!("#/{path}")), json!(selector)],
-            );
+            "const [hash, selector, done] = arguments;
+             for (const old of document.querySelectorAll('#main .screen')) old.remove();
+             const begun = performance.now();
+             location.hash = hash;
+             const look = () => {
+                 const found = [...document.querySelectorAll(selector)].some((one) => one.checkVisibility());
+                 const now = performance.now() - begun;
+                 if (found || now > 20000) done(now); else setTimeout(look, 4);
+             };
+             look();",
+            &[json!(format!("#/{path}")), json!(selector)],
+        );
         times.push(took.as_f64().expect("milliseconds"));
     }
     println!("{path}: {times:?} ms");
