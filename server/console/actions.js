@@ -37,8 +37,12 @@ function flagWords(set) {
 /** The last change that can be taken back: how, and what closes the message that offers it. */
 let last = null;
 
+/** The change that is under way: only when it is answered can it be taken back. */
+let underWay = Promise.resolve();
+
 /** Takes the last change of flags back, if there is one. */
-export function undo() {
+export async function undo() {
+  await underWay;
   if (!last) return announce("There is nothing to undo");
   const { back, close } = last;
   last = null;
@@ -67,7 +71,13 @@ function operations(changes) {
 
 /** Sets flags of these notifications, and offers to take it back. `apply(id, flags)` shows it at once; it is shown as it
  *  was again if the server refuses. */
-export async function setFlags(items, set, apply = () => {}) {
+export function setFlags(items, set, apply = () => {}) {
+  const change = changeFlags(items, set, apply);
+  underWay = change.catch(() => {});
+  return change;
+}
+
+async function changeFlags(items, set, apply) {
   const [flag] = Object.keys(set);
   const changed = items.filter((item) => item.attributes[flag] !== set[flag]);
   const [, done] = flagWords(set);

@@ -17,9 +17,16 @@ const UNITS = { s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
 /** The qualifiers there are, for whoever searches. */
 export const QUALIFIERS = ["type:", "entity:", "by:", "pushed:", "is:", "since:", "until:", "sort:"];
 
-/** The words of a search; quotes hold together what has spaces. */
+/** The words of a search; quotes hold together what has spaces, and within them `\"` is a quote. */
 export function tokens(text) {
-  return (text.match(/(?:[^\s"]|"[^"]*"?)+/g) ?? []).map((token) => token.replaceAll('"', ""));
+  const words = text.match(/(?:[^\s"]|"(?:\\.|[^"\\])*"?)+/gs) ?? [];
+  const plain = (quoted) => quoted.replace(/\\(.)/gs, "$1");
+  return words.map((word) => word.replace(/"((?:\\.|[^"\\])*)"?/gs, (_, quoted) => plain(quoted)));
+}
+
+/** A qualifier as it is typed. */
+export function qualifier(name, value) {
+  return /[\s"]/.test(value) ? `${name}:"${value.replace(/["\\]/g, "\\$&")}"` : `${name}:${value}`;
 }
 
 function instant(value, now) {
@@ -101,7 +108,10 @@ export function read(text, now = Date.now()) {
 export function withView(text, view) {
   const kept = tokens(text)
     .filter((token) => !/^(is|pushed|push):/i.test(token))
-    .map((token) => (/\s/.test(token) ? token.replace(/:(.*)/s, ':"$1"') : token));
+    .map((token) => {
+      const [, name, value] = /^([^:]*):(.*)$/s.exec(token) ?? [];
+      return name === undefined ? token : qualifier(name, value);
+    });
   return [...kept, ...view].join(" ");
 }
 

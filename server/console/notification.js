@@ -3,6 +3,7 @@
 import { repush, setFlags, undo } from "./actions.js";
 import { BASE, get } from "./api.js";
 import { fillWith, h } from "./dom.js";
+import { qualifier } from "./filters.js";
 import { icon } from "./icons.js";
 import { inline, print } from "./json.js";
 import { lastList } from "./notifications.js";
@@ -132,9 +133,7 @@ export function notification({ place, path, session, signal }) {
       h(
         "a",
         {
-          href: href("notifications", {
-            q: `is:any ${name}:${/\s/.test(resource.id) ? `"${resource.id}"` : resource.id}`,
-          }),
+          href: href("notifications", { q: `is:any ${qualifier(name, resource.id)}` }),
           title: "Everything with it",
         },
         nameOf(resource),

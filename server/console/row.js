@@ -1,6 +1,7 @@
 // One row of the list of notifications.
 
 import { fillWith, h } from "./dom.js";
+import { qualifier } from "./filters.js";
 import { icon } from "./icons.js";
 import { badge, button } from "./parts.js";
 import { href } from "./router.js";
@@ -15,8 +16,6 @@ function related(item, name, included) {
   const data = item.relationships?.[name]?.data;
   return data ? (included.get(`${data.type} ${data.id}`) ?? data) : null;
 }
-
-const qualifier = (name, value) => (/\s/.test(value) ? `${name}:"${value}"` : `${name}:${value}`);
 
 /** Fills a row, anew after a change; what has the focus keeps it. `does`: what `pick`, `set` and `open` do. */
 export function paint(row, isPicked, does) {

@@ -38,6 +38,9 @@ fn by_clicks(screen: Screen) {
     browser.click("#test");
     browser.read("#test-result", "The receiver accepted the test");
     browser.read("#test-result", "Status 204");
+    browser.read("#test-result", "webhook-signature: v1,");
+    browser.read("#test-result", "x-hook: …");
+    browser.read("#test-result", "\"comment\": \"This is a test.\"");
     let request = receiver.requests().pop().expect("the test arrived");
     assert_eq!(request.header("x-hook"), "open \"sesame\"");
     assert_eq!(browser.script("return document.documentElement.outerHTML.includes('sesame')", &[]), false);
