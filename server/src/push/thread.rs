@@ -16,6 +16,8 @@ mod finish;
 mod look;
 mod own;
 mod record;
+#[cfg(test)]
+mod scene;
 mod word;
 
 use std::collections::{BTreeSet, HashMap};

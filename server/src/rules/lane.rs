@@ -10,7 +10,7 @@
 //!   [`REFUSING_AFTER`] notifications and taken none since.
 //! - The first success opens it again (where it was failures that closed it, the first refusal does too), with a window
 //!   that grows by one with each further success, so that a receiver which has just come back isn't met by everything at
-//!   once. A lane that begins with a backlog rises in the same way.
+//!   once. A lane that begins with a backlog rises in the same way. After a long outage what was put off is due at once.
 //! - A lane that claims less than [`SHARED_FROM`] at once, as one that probes does, claims by turns: first one that was
 //!   tried before, of those whose retry is due the one with the lowest sequence, then the oldest that waits and was
 //!   never tried. So the head of a backlog keeps its schedule, to within two probes, and is given up in time, however
@@ -226,10 +226,16 @@ impl<T> Lane<T> {
     }
 
     /// An attempt was accepted. What the receiver has asked for still holds: this attempt may be older.
-    pub fn succeeded(&mut self) {
+    ///
+    /// Answers whether this ends an outage so long that probes had come to be a minute apart. What was put off meanwhile
+    /// needn't wait for its own time then, which may be hours away. After a shorter one it isn't far, and a receiver that
+    /// comes and goes would use up the attempts of whatever it keeps failing.
+    pub fn succeeded(&mut self) -> bool {
+        let ends_outage = self.paused.is_some() && self.pause == LONGEST_PAUSE;
         self.not_sent();
         self.refused.clear();
         self.open();
+        ends_outage
     }
 
     /// The attempt of the notification with this sequence failed. `asked` is how long the receiver wants to be left

@@ -324,8 +324,9 @@ impl Engine {
         let lane = tenant.lane(now);
         let was_down = lane.is_down();
         let asked = answer.asked();
+        let mut ends_outage = false;
         match answer.meaning {
-            Meaning::Accepted => lane.succeeded(),
+            Meaning::Accepted => ends_outage = lane.succeeded(),
             Meaning::Refused => lane.rejected(now, item.sequence),
             Meaning::Failed(_) => lane.failed(now, item.sequence, asked),
             Meaning::Gone => lane.not_sent(),
@@ -357,6 +358,9 @@ impl Engine {
         }
         let tenant = &mut self.tenants[id];
         tenant.more |= was_down || is_down;
+        if ends_outage {
+            tenant.shelf.put_on();
+        }
         if is_down || tenant.stopped {
             for waiting in tenant.lane(now).drain() {
                 tenant.more = true;

@@ -34,7 +34,7 @@ use self::error::StoreError;
 use self::pulse::Pulse;
 use self::replica::Replica;
 use self::rooms::Rooms;
-use self::seam::{Append, Appended, NodeId, Queries, Report, Result, TenantId};
+use self::seam::{Append, Appended, NodeId, PUT_ON, Queries, Report, Result, TenantId};
 use self::waiters::Waiters;
 use self::writer::{Command, Work, Writer};
 use crate::rules::notification::StoredNotification;
@@ -333,5 +333,15 @@ impl Store {
         });
         self.writer(tenants.first().copied())?.send(Command::Run(tenants, job))?;
         answer.await.map_err(|_| StoreError::Unavailable("the transaction failed".to_owned()))?
+    }
+
+    /// Makes everything of a tenant that is put off due at once, [`PUT_ON`] in a transaction. Were it cut short, the rest
+    /// would be pushed by its schedule.
+    ///
+    /// # Errors
+    /// Those of the database.
+    pub async fn put_on(&self, tenant: TenantId) -> Result<()> {
+        while self.write(Some(tenant), move |conn| conn.put_on(tenant, PUT_ON)).await? == PUT_ON {}
+        Ok(())
     }
 }

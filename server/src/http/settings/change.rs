@@ -155,16 +155,10 @@ impl Change {
             state.directory.forget(tenant);
         }
         if stored && goes == Goes::On {
-            put_on(state, tenant).await?;
+            state.store.put_on(tenant).await?;
         }
         Ok(stored)
     }
-}
-
-/// Puts on what the store has not put on with the settings; were this cut short, the rest would be pushed by its schedule.
-async fn put_on(state: &State, tenant: TenantId) -> Result<(), Error> {
-    while state.store.write(Some(tenant), move |conn| conn.put_on(tenant, BATCH)).await? == BATCH {}
-    Ok(())
 }
 
 /// Gives up what waits, and lets a push go on that rests for this. The change is stored already, and is refused no more:
@@ -188,7 +182,7 @@ async fn go_on_from_now(state: &State, tenant: TenantId) -> Result<bool, Error> 
         });
         if run.await?.ok_or_else(Error::unauthenticated)? {
             state.directory.forget(tenant);
-            put_on(state, tenant).await?;
+            state.store.put_on(tenant).await?;
             return Ok(true);
         }
     }

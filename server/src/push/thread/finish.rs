@@ -20,9 +20,10 @@ impl Thread {
         let Some(queue) = self.lanes.get_mut(&tenant) else { return };
         let lane = &mut queue.lane;
         let (was_down, fifo) = (lane.is_down(), lane.is_fifo());
+        let mut ends_outage = false;
         let outcome = match &verdict {
             Verdict::Delivered { dismiss } => {
-                lane.succeeded();
+                ends_outage = lane.succeeded();
                 Outcome::Delivered { dismiss: *dismiss }
             }
             Verdict::Failed { entry, asked, rejected } => {
@@ -94,6 +95,9 @@ impl Thread {
         if was_down && !is_down {
             tracing::info!(attempts = failed, "a receiver is back");
         }
+        if ends_outage {
+            self.put_on(tenant);
+        }
         // What waits behind a receiver that is down, a push that is paused or, under strict order, behind a notification
         // that has to go first, waits in the database.
         let goes_on = matches!(outcome, Outcome::Delivered { .. } | Outcome::Failed);
@@ -101,6 +105,16 @@ impl Thread {
             self.hand_back(tenant);
         }
         self.pump(tenant);
+    }
+
+    /// Makes due at once what was put off while the receiver was down; the next poll finds it.
+    fn put_on(&self, tenant: TenantId) {
+        let store = self.store.clone();
+        tokio::task::spawn_local(async move {
+            if let Err(error) = store.put_on(tenant).await {
+                tracing::warn!(%error, "what was put off waits for its own time: it could not be made due");
+            }
+        });
     }
 
     /// Hands back what waits in the lane, to be claimed again.
@@ -118,3 +132,6 @@ impl Thread {
         tenants.into_iter().for_each(|tenant| self.hand_back(tenant));
     }
 }
+
+#[cfg(test)]
+mod tests;

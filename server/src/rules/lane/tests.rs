@@ -78,7 +78,9 @@ fn limits_may_change_while_it_sends() {
     let mut lane = lane(8, 100);
     assert_eq!(sent(&mut lane, 0).len(), 8);
     lane.configure(limits(2), 0);
-    (0..6).for_each(|_| lane.succeeded());
+    for _ in 0..6 {
+        lane.succeeded();
+    }
     assert!(sent(&mut lane, 0).is_empty(), "two are in flight still");
     lane.succeeded();
     assert_eq!(sent(&mut lane, 0).len(), 1);
@@ -168,13 +170,47 @@ fn after_a_probe_succeeds_the_rate_rises_step_by_step() {
     assert_eq!(flights(&mut lane, now), [2, 4, 8, 8]);
 }
 
+#[test]
+fn only_the_end_of_an_outage_with_probes_a_minute_apart_brings_on_what_was_put_off() {
+    let after = |probes: usize| {
+        let mut lane = lane(8, 100);
+        sent(&mut lane, 0);
+        (0..8).for_each(|_| failed(&mut lane, 0, None));
+        let mut now = 0;
+        for _ in 0..probes {
+            let Step::WaitUntil(until) = lane.next(now) else { panic!("the lane should wait") };
+            now = until;
+            assert_eq!(sent(&mut lane, now).len(), 1);
+            failed(&mut lane, now, None);
+        }
+        let ends = lane.succeeded();
+        assert!(!lane.succeeded(), "it has ended already");
+        ends
+    };
+    // Pauses of 1, 2, 4, 8, 16, 32 seconds, and then of 60.
+    assert_eq!([after(0), after(5), after(6), after(9)], [false, false, true, true]);
+    // Refused for long, and then accepted: the receiver was mended.
+    let mut lane = lane(1, 100);
+    let mut now = 0;
+    for _ in 0..REFUSING_AFTER + 7 {
+        if let Step::WaitUntil(until) = lane.next(now) {
+            now = until;
+            sent(&mut lane, now);
+        }
+        rejected(&mut lane, now);
+    }
+    assert!(lane.succeeded());
+}
+
 /// How many go at once, when all that are in flight succeed before the next go.
 fn flights(lane: &mut Lane<u32>, now: Micros) -> Vec<usize> {
     let mut flights = Vec::new();
     for _ in 0..4 {
         let flight = sent(lane, now).len();
         flights.push(flight);
-        (0..flight).for_each(|_| lane.succeeded());
+        for _ in 0..flight {
+            lane.succeeded();
+        }
     }
     flights
 }

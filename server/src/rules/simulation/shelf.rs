@@ -37,6 +37,14 @@ impl Shelf {
         self.put_off.insert(item.sequence, (due, item));
     }
 
+    /// Lets nothing wait for its time any more.
+    pub(super) fn put_on(&mut self) {
+        self.by_time.clear();
+        self.at_once.extend(
+            std::mem::take(&mut self.put_off).into_iter().map(|(sequence, (_, item))| (sequence, item)),
+        );
+    }
+
     /// When the first is due.
     pub(super) fn first_due(&self) -> Option<Micros> {
         if self.at_once.is_empty() { self.by_time.first().map(|(due, _)| *due) } else { Some(0) }
