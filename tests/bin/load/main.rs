@@ -5,6 +5,7 @@
 //! load backlog              push of what has waited, beside a bare client
 //! load latency              from post to receiver at --rate (50/s), beside a relay without a database
 //! load pull                 pages by cursor anywhere in a large store, beside the bare query
+//! load nodes                two nodes on one PostgreSQL that take events for one tenant, beside one
 //! load flags                PATCHes and a job, beside bare UPDATEs
 //! load size                 bytes on disk and in memory, and what growing and expiring cost, beside their goals
 //! load catch-up             the client's archiver, beside a bare loop
@@ -31,6 +32,7 @@ mod generator;
 mod http;
 mod ingest;
 mod latency;
+mod nodes;
 mod pages;
 mod pull;
 mod pushes;
@@ -145,6 +147,8 @@ enum Part {
         #[arg(long, default_value_t = 100_000)]
         count: u64,
     },
+    /// Two nodes that take the events of one tenant, beside one of them; it needs the --database-url of a PostgreSQL
+    Nodes,
     /// This build of the server beside another, in turns under the same load
     Compare {
         /// The other build's binary.
@@ -205,6 +209,7 @@ async fn run(options: &Options) -> bool {
             return true;
         }
         Some(Part::Backlog { count }) => backlog::run(options, *count).await,
+        Some(Part::Nodes) => nodes::run(options).await,
         Some(Part::Latency) => latency::run(options).await,
         Some(Part::Pull { count, tenants }) => pages::run(options, *count, *tenants).await,
         Some(Part::Size(scope)) => return size::run(options, scope).await,
