@@ -217,3 +217,50 @@ fn what_arrives_is_shown_unless_one_reads() {
     browser.see("#row-5");
     desk.leave();
 }
+
+#[test]
+fn all_that_match_are_selected_counted_and_changed_and_it_can_be_taken_back() {
+    let (desk, _receiver) = desk(Screen::DESKTOP);
+    let browser = &desk.browser;
+    let tenant = &desk.tenant;
+    // More than a page.
+    for n in 0..70 {
+        tenant.producer.post_event(&event("print", &format!("number {n}")));
+    }
+    desk.sign_in(&tenant.admin);
+    desk.go("notifications?q=type:print");
+    browser.see("#row-73");
+    browser.click("#select-page");
+    browser.read("#selected-count", "50 selected");
+    browser.click("#select-all");
+    browser.read("#selected-count", "All 70 that match");
+
+    // What arrives from now on isn't meant.
+    let late = tenant.producer.post_event(&event("print", "too late"));
+    // What is shown for a moment only is written down by the page itself.
+    browser.script(
+        "window.seen = '';
+         new MutationObserver(() => {
+             const bar = document.querySelector('#jobs progress');
+             if (bar) window.seen += bar.closest('.job').textContent;
+         }).observe(document.getElementById('jobs'), {childList: true, subtree: true, attributes: true});",
+        &[],
+    );
+    browser.click("[data-act=Dismiss]");
+    browser.read("#toasts", "Now dismissed: 70");
+    let seen = browser.script("return window.seen", &[]);
+    assert!(seen.to_string().contains("70 notifications"), "its progress was shown: {seen}");
+    let left = || {
+        let list = tenant.consumer.get("notifications?sort=sequence&filter[type]=print&page[size]=100");
+        let ids = list.expect(200)["data"].as_array().unwrap().clone();
+        ids.iter().map(|item| item["id"].as_str().unwrap().parse::<u64>().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(left(), [late]);
+    let untouched = tenant.consumer.get("notifications?filter[type]=close,my.own.type").expect(200);
+    assert_eq!(untouched["data"].as_array().map(Vec::len), Some(3));
+
+    browser.click("//*[@id='toasts']//button[contains(., 'Undo')]");
+    browser.read("#toasts", "Taken back: 70");
+    assert_eq!(left().len(), 71);
+    desk.leave();
+}

@@ -142,3 +142,25 @@ fn the_progress_of_a_job_is_shown() {
     waiting(&desk, "complete", FAILED + 1);
     desk.leave();
 }
+
+#[test]
+fn it_is_sorted_by_its_columns() {
+    let (desk, _receiver) = desk(Screen::DESKTOP);
+    let browser = &desk.browser;
+    desk.sign_in(&desk.tenant.admin);
+    browser.click("#nav-queue");
+    let first = |id: u64| browser.see(&format!("#list tbody tr:first-child[data-id='{id}']"));
+    first(41);
+    browser.click("#sort-id");
+    first(1);
+    // Of those of one type the newest is first, and last when the order is turned round: close, print, sign.
+    browser.click("#sort-eventType");
+    first(41);
+    browser.see("th[aria-sort=descending] #sort-eventType");
+    browser.click("#sort-eventType");
+    first(1);
+    browser.click("#sort-status");
+    browser.see("th[aria-sort=descending] #sort-status");
+    first(40);
+    desk.leave();
+}

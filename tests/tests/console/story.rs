@@ -7,7 +7,14 @@ use tidings_tests::{Kind, Receiver, Reply, Screen};
 
 use crate::desk::{Desk, event};
 
-fn story(kind: Kind, screen: Screen) {
+/// A tenant whose URL is wrong, and what was given up for it.
+struct Told {
+    desk: Desk,
+    receiver: Receiver,
+    ids: Vec<u64>,
+}
+
+fn told(kind: Kind, screen: Screen) -> Told {
     let receiver =
         Receiver::start(|request, _| Reply::Status(if request.path == "/hook" { 200 } else { 404 }));
     let desk = Desk::on(kind, screen);
@@ -18,6 +25,11 @@ fn story(kind: Kind, screen: Screen) {
     for id in &ids {
         desk.tenant.wait_for_state(*id, "failed");
     }
+    Told { desk, receiver, ids }
+}
+
+fn story(kind: Kind, screen: Screen) {
+    let Told { desk, receiver, ids } = told(kind, screen);
 
     // It is seen: the first screen says it.
     let browser = &desk.browser;
@@ -73,4 +85,49 @@ fn a_wrong_url_is_seen_understood_and_repaired_at_a_desk() {
 #[test]
 fn a_wrong_url_is_seen_understood_and_repaired_on_a_phone_with_postgres() {
     story(Kind::Postgres, Screen::PHONE);
+}
+
+/// The same with no mouse: what is to be used is gone to by Tab, or has a key of its own.
+#[test]
+fn a_wrong_url_is_seen_understood_and_repaired_by_keyboard() {
+    let Told { desk, receiver, ids } = told(Kind::Sqlite, Screen::DESKTOP);
+    let browser = &desk.browser;
+    let use_it = |selector: &str| {
+        browser.see(selector);
+        browser.tab_to(selector);
+        browser.enter();
+    };
+    desk.sign_in(&desk.tenant.admin);
+    browser.read("#todos", "3 pushes given up since yesterday");
+    use_it("#todos a");
+    let row = format!("#list tr[data-id='{}']", ids[0]);
+    browser.read(&row, "Refused (404)");
+    use_it(&format!("{row} a"));
+    use_it("#timeline summary");
+    browser.read("#timeline details", "/hok");
+
+    browser.press("g");
+    browser.press("s");
+    browser.see("#field-push-url");
+    browser.tab_to("#field-push-url");
+    browser.select_all();
+    browser.press(&receiver.url());
+    browser.enter();
+    browser.see_no("#save");
+    use_it("#test");
+    browser.read("#test-result", "The receiver accepted the test");
+
+    browser.press("g");
+    browser.press("q");
+    use_it("#views a[href*='status=error']");
+    browser.read("#filters-set", "Status");
+    use_it("#repush-all");
+    browser.read("dialog", "Push 3 again");
+    browser.enter();
+    for id in &ids {
+        desk.tenant.wait_for_state(*id, "delivered");
+    }
+    use_it("#refresh");
+    browser.read("#list", "No push has been given up");
+    desk.leave();
 }
