@@ -250,7 +250,7 @@ fn the_server_shows_its_description_without_a_key() {
     let anonymous = server.anonymous();
     let served = anonymous.get("/openapi.json").expect(200);
     assert_eq!(served["paths"], document()["paths"]);
-    let docs = anonymous.get("/docs/");
+    let docs = anonymous.get("/docs/api/");
     assert_eq!(docs.status, 200, "{docs}");
     assert!(docs.header("content-type").starts_with("text/html"), "{:?}", docs.headers);
     assert!(

@@ -9,6 +9,7 @@ use std::sync::LazyLock;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use bytes::Bytes;
 
 use super::error::Error;
 
@@ -38,10 +39,6 @@ static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
         "actions.js" "api.js" "chart.js" "columns.js" "dom.js" "fields.js" "filters.js" "form.js" "icons.js" "json.js" "login.js"
         "main.js" "notification.js" "notifications.js" "overview.js" "parts.js" "post.js" "queue.js" "router.js" "row.js"
         "settings.js" "tail.js" "tenants.js" "time.js" "trial.js" "views.js" "words.js"
-    };
-    let tag = |content| {
-        let digest = ring::digest::digest(&ring::digest::SHA256, content);
-        format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(digest))
     };
     files.into_iter().map(|(name, content)| File { name, content, tag: tag(content) }).collect()
 });
@@ -79,18 +76,29 @@ pub(super) async fn console_file(
 
 fn serve(request: &HttpRequest, name: &str) -> Result<HttpResponse, Error> {
     let file = FILES.iter().find(|file| file.name == name).ok_or_else(|| Error::not_found("file"))?;
+    Ok(page(request, &file.tag, name, Bytes::from_static(file.content)))
+}
+
+/// What its content is called: the same content, the same tag.
+pub(super) fn tag(content: &[u8]) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, content);
+    format!("\"{}\"", BASE64_URL_SAFE_NO_PAD.encode(digest))
+}
+
+/// Answers with a file for people, unless the browser has it already.
+pub(super) fn page(request: &HttpRequest, tag: &str, name: &str, content: Bytes) -> HttpResponse {
     let known = request.headers().get_all(header::IF_NONE_MATCH).filter_map(|value| value.to_str().ok());
     let mut known = known.flat_map(|value| value.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
-    let unchanged = known.any(|tag| tag == file.tag || tag == "*");
+    let unchanged = known.any(|known| known == tag || known == "*");
     let mut answer = if unchanged { HttpResponse::NotModified() } else { HttpResponse::Ok() };
     answer
-        .insert_header((header::ETAG, file.tag.as_str()))
+        .insert_header((header::ETAG, tag))
         // Asked for again each time, so that a new version of the server is a new version of the console.
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
         .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
         .insert_header((header::REFERRER_POLICY, "no-referrer"));
-    Ok(if unchanged { answer.finish() } else { answer.content_type(content_type(name)).body(file.content) })
+    if unchanged { answer.finish() } else { answer.content_type(content_type(name)).body(content) }
 }
 
 fn content_type(name: &str) -> &'static str {

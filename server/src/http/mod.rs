@@ -9,6 +9,7 @@ mod auth;
 mod body;
 mod console;
 mod deliveries;
+mod docs;
 mod error;
 mod event;
 mod flags;
@@ -113,7 +114,7 @@ pub fn server(
     let description = web::Data::new(Description::new());
     let nodes = web::Data::new(probes::Nodes::default());
     let server = HttpServer::new(move || {
-        let docs = SwaggerUi::new("/docs/{_:.*}").config(Config::from("/openapi.json"));
+        let calls = SwaggerUi::new("/docs/api/{_:.*}").config(Config::from("/openapi.json"));
         App::new()
             .app_data(state.clone())
             .app_data(description.clone())
@@ -124,7 +125,10 @@ pub fn server(
             .into_utoipa_app()
             .configure(routes)
             .into_app()
-            .service(docs)
+            .service(docs::calls)
+            .service(calls)
+            .service(docs::page)
+            .service(docs::file)
             .default_service(web::to(nothing_here))
     });
     let server = server

@@ -63,6 +63,11 @@ static BUNDLES: LazyLock<Bundles> = LazyLock::new(|| {
     serde_json::from_str(include_str!("profiles.json")).expect("the file is part of the program and tested")
 });
 
+/// Every profile by its name, with the settings that differ from the defaults under it.
+pub fn profiles() -> &'static BTreeMap<String, Value> {
+    &BUNDLES.profiles
+}
+
 /// A secret that signed before the current one, as it is stored.
 #[derive(Serialize, Deserialize)]
 struct Previous {
