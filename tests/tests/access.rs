@@ -26,6 +26,14 @@ fn allowed(path: &str, method: &str) -> [bool; 4] {
     }
 }
 
+/// The same by the description: the roles that it names, and whether the operator's key is among those that will do.
+fn roles(operation: &Value) -> [bool; 4] {
+    let has = |scheme| operation["security"].as_array().unwrap().iter().any(|key| key.get(scheme).is_some());
+    let named = operation["x-roles"].as_array();
+    let role = |role: &str| has("tenantKey") && named.is_none_or(|named| named.iter().any(|it| it == role));
+    [role("producer"), role("consumer"), role("admin"), has("operatorKey")]
+}
+
 /// A body with which the call would be right.
 fn body(path: &str, method: &str) -> Option<Value> {
     let first = path.split('/').next().unwrap_or_default();
@@ -118,6 +126,11 @@ on_both! {
             call(&server.anonymous(), method, &path).refused_as(ErrorCode::Unauthenticated);
             let unknown = server.anonymous().with_key("tidings-wrong-key-wrong-key-wrong-key");
             call(&unknown, method, &path).refused_as(ErrorCode::Unauthenticated);
+            let operation = &document["paths"][format!("/api/rest/v1.0/{template}")][method];
+            // Which of the operations a body holds decides, so any role may be the right one.
+            if template != "operations" {
+                assert_eq!(roles(operation), allowed(&path, method), "{method} {path} is described otherwise");
+            }
             for (api, allowed) in keys.iter().zip(allowed(&path, method)) {
                 // A right delete would end the test.
                 if !allowed {

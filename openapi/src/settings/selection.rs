@@ -28,6 +28,7 @@ settings! {
         /// Switches of single units: by the event's `unit`, then by type or group, true or false. Where a unit has a
         /// switch for an event it decides instead of `types`; a type goes before a group, a group before `*`. Nothing else
         /// can be set for a unit. Default empty.
+        #[cfg_attr(feature = "openapi", schema(inline))]
         units: Units => UnitsPatch,
     }
 }

@@ -1,9 +1,11 @@
 //! The description of the API: collected from the handlers, completed here with what holds for all of them.
 
+mod version_3_0;
 mod webhooks;
 
 use actix_web::dev::ResourceDef;
 use bytes::Bytes;
+use utoipa::openapi::extensions::Extensions;
 use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
@@ -13,6 +15,7 @@ use utoipa_actix_web::AppExt as _;
 
 use tidings_api::alert::AlertDocument;
 use tidings_api::error::{ErrorCode, ErrorDocument, ErrorObject, ErrorSource};
+use tidings_api::tenant::Role;
 use tidings_api::{ATOMIC_EXTENSION, BASE_PATH, MEDIA_TYPE};
 
 #[derive(utoipa::OpenApi)]
@@ -21,7 +24,9 @@ use tidings_api::{ATOMIC_EXTENSION, BASE_PATH, MEDIA_TYPE};
         title = "Tidings",
         description = "Keeps every notification of an application, pushes each one to one URL per tenant, and lets the \
             receiver catch up on what it missed. Documents follow JSON:API 1.1; their shape is that of Signals \
-            Notebook's External Notifications.",
+            Notebook's External Notifications. A key of a tenant has a role, and each \
+            call names those that will do, for tools in `x-roles`.",
+        contact(name = "Tidings"),
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),
     tags(
@@ -32,14 +37,20 @@ use tidings_api::{ATOMIC_EXTENSION, BASE_PATH, MEDIA_TYPE};
         (name = "tenants", description = "Tenants and their keys, managed with the operator's key"),
         (name = "server", description = "Probes and documentation, without a key"),
     ),
+    servers((url = "/", description = "The server that this description comes from")),
     components(schemas(ErrorDocument, AlertDocument))
 )]
 struct Base;
+
+/// Where an operation names the roles of which a key needs one, for tools: a security requirement can't, in OpenAPI 3.0.
+const ROLES: &str = "x-roles";
 
 /// The description, ready to be answered and to be asked.
 pub(super) struct Description {
     /// The document.
     pub(super) json: Bytes,
+    /// The same in OpenAPI 3.0.
+    pub(super) json_3_0: Bytes,
     paths: Vec<(ResourceDef, String)>,
 }
 
@@ -47,13 +58,15 @@ impl Description {
     pub(super) fn new() -> Self {
         let document = openapi();
         let json = document.to_pretty_json().unwrap_or_default().into();
+        let older = serde_json::to_value(&document).map(version_3_0::convert);
+        let json_3_0 = older.map(|older| format!("{older:#}")).unwrap_or_default().into();
         let paths = document
             .paths
             .paths
             .iter()
             .map(|(path, item)| (ResourceDef::new(path.as_str()), methods(item).join(", ")))
             .collect();
-        Description { json, paths }
+        Description { json, json_3_0, paths }
     }
 
     /// The methods of a path; none if it is not known.
@@ -126,7 +139,10 @@ fn complete_components(components: &mut Components) {
         components.responses.insert(name.to_owned(), error_response(codes).into());
     }
     let header = |what: &str| ApiKeyValue::with_description("x-api-key", what);
-    let tenant = header("A tenant's key. Its role is `producer`, `consumer` or `admin`.");
+    let tenant = header(
+        "A tenant's key. Its role is `producer` (posts events), `consumer` (reads, and sets flags) or `admin` (both, and \
+         settings, deliveries, jobs).",
+    );
     let operator = header("The operator's key.");
     let bearer = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
@@ -173,6 +189,10 @@ fn complete(path: &str, operation: &mut Operation) {
     let needed =
         schemes.into_iter().map(|scheme| SecurityRequirement::new(scheme, std::iter::empty::<String>()));
     operation.security = Some(needed.collect());
+    let roles = roles(operation.description.as_deref().unwrap_or_default());
+    if !roles.is_empty() {
+        operation.extensions = Some(Extensions::builder().add(ROLES, roles).build());
+    }
 
     let media_type = if path.ends_with("/operations") {
         format!("{MEDIA_TYPE}; ext=\"{ATOMIC_EXTENSION}\"")
@@ -210,6 +230,19 @@ fn complete(path: &str, operation: &mut Operation) {
             operation.responses.responses.entry(status.to_owned()).or_insert(response);
         }
     }
+}
+
+/// The roles of which a key needs one, by the end of an operation's description. None with the operator's key, and where
+/// every key will do.
+fn roles(description: &str) -> Vec<&'static str> {
+    let named =
+        description.find("Role").or_else(|| description.find("the role")).map_or("", |at| &description[at..]);
+    let needed = |role: &Role| named.contains(&format!("`{}`", role.as_str()));
+    let all = [Role::Producer, Role::Consumer, Role::Admin];
+    let able = all
+        .iter()
+        .filter(|role| all.iter().filter(|other| needed(other)).any(|needed| role.includes(*needed)));
+    able.map(|role| role.as_str()).collect()
 }
 
 fn camel_case(name: &str) -> String {
@@ -266,7 +299,8 @@ mod tests {
         let mut routes = BTreeSet::new();
         for file in std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http")).unwrap() {
             let path = file.unwrap().path();
-            if path.is_dir() {
+            // Pages for people are no calls.
+            if path.is_dir() || path.ends_with("docs.rs") {
                 continue;
             }
             let outside = path.ends_with("probes.rs") || path.ends_with("console.rs");

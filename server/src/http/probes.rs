@@ -7,12 +7,14 @@ use std::time::Duration;
 use actix_web::http::header;
 use actix_web::{HttpRequest, HttpResponse, get, web};
 use serde::Serialize;
+use tidings_api::error::ErrorDocument;
 
 use self::nodes::Node;
 pub(super) use self::nodes::Nodes;
 use super::State;
 use super::error::Error;
 use super::openapi::Description;
+use super::query::Parameters;
 use crate::telemetry::Gauges;
 
 /// What is wrong when the database is gone.
@@ -117,16 +119,35 @@ pub(super) async fn metrics(state: web::Data<State>, nodes: web::Data<Nodes>) ->
 }
 
 /// The description of this API
+///
+/// As OpenAPI 3.1, or as 3.0 for what doesn't read that yet. Both say the same.
 #[utoipa::path(
     tag = "server",
-    responses((status = 200, description = "An OpenAPI document", body = Object, content_type = "application/json"))
+    params(("version" = Option<String>, Query, description = "The version of OpenAPI: `3.0` or, by default, `3.1`", example = "3.0")),
+    responses(
+        (status = 200, description = "An OpenAPI document", body = Object, content_type = "application/json"),
+        (status = 400, description = "A version that there isn't, or an unknown parameter", body = ErrorDocument),
+    )
 )]
 #[get("/openapi.json")]
-pub(super) async fn openapi_json(description: web::Data<Description>) -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(description.json.clone())
+pub(super) async fn openapi_json(
+    description: web::Data<Description>,
+    request: HttpRequest,
+) -> Result<HttpResponse, Error> {
+    let mut parameters = Parameters::parse(request.query_string())?;
+    let version = parameters.take("version");
+    parameters.finish()?;
+    let json = match version.as_deref() {
+        None | Some("3.1") => &description.json,
+        Some("3.0") => &description.json_3_0,
+        Some(_) => return Err(Error::parameter("version", "3.0 or 3.1 is expected")),
+    };
+    Ok(HttpResponse::Ok().content_type("application/json").body(json.clone()))
 }
 
 /// Leads to the documentation
+///
+/// A page for people; all calls can be tried from it.
 #[utoipa::path(tag = "server", responses((status = 302, description = "To `/docs/`")))]
 #[get("/docs")]
 pub(super) async fn docs() -> HttpResponse {
