@@ -10,12 +10,17 @@
 //! # Ok(()) }
 //! ```
 //!
+//! All formats are read (`payload.format`): the notification's document, and CloudEvents in both modes.
+//!
 //! Answer with 2xx once the notification is in safe hands, and not before: until then, the server will send it
 //! again. It may also send it again afterwards, so be ready to see the same id twice.
 
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use standardwebhooks::{HEADER_WEBHOOK_ID, HEADER_WEBHOOK_SIGNATURE, HEADER_WEBHOOK_TIMESTAMP, Webhook};
 use tidings_api::notification::NotificationDocument;
 
@@ -68,7 +73,7 @@ impl Verifier {
     /// [`Error::Signature`] when it can't be trusted, [`Error::Decode`] when it is no notification.
     pub fn verify<'h>(&self, header: impl Fn(&str) -> Option<&'h str>, body: &[u8]) -> Result<Push, Error> {
         let (webhook_id, sent_at) = self.check(header, body, Utc::now())?;
-        let document = serde_json::from_slice(body).map_err(Error::Decode)?;
+        let (document, _) = read(body)?;
         Ok(Push { webhook_id, sent_at, document })
     }
 
@@ -88,6 +93,29 @@ impl Verifier {
             }
         }
         Err(Error::Signature("no signature fits"))
+    }
+}
+
+/// The data of a CloudEvent in the structured mode.
+#[derive(Deserialize)]
+struct CloudEvent<'a> {
+    /// Only an event has it.
+    #[serde(rename = "specversion")]
+    _version: IgnoredAny,
+    #[serde(borrow)]
+    data: &'a RawValue,
+}
+
+/// Reads the body of a push: the document, and its text. What format it has is seen by the body, which is signed, and not
+/// by its media type, which isn't.
+pub(crate) fn read(body: &[u8]) -> Result<(NotificationDocument, &[u8]), Error> {
+    match serde_json::from_slice(body) {
+        Ok(document) => Ok((document, body)),
+        Err(error) => {
+            let event: CloudEvent<'_> = serde_json::from_slice(body).map_err(|_| Error::Decode(error))?;
+            let text = event.data.get();
+            Ok((serde_json::from_str(text).map_err(Error::Decode)?, text.as_bytes()))
+        }
     }
 }
 

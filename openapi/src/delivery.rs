@@ -181,6 +181,10 @@ pub struct DeliveryAttributes {
     /// The body as it is pushed by the settings of now. Only with a single delivery.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content: Option<RawObject>,
+    /// The headers that belong to this body: its media type, and a CloudEvent's attributes in the binary mode. Only with a
+    /// single delivery.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_headers: Option<Vec<TestHeader>>,
 }
 
 /// The answer of `GET /deliveries/{id}/attempts`.
@@ -278,7 +282,7 @@ pub struct TestRequest {
     pub body: String,
 }
 
-/// A header of a test.
+/// A header of a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TestHeader {

@@ -200,7 +200,7 @@ export const SECTIONS = [
   {
     id: "payload",
     title: "What is pushed",
-    text: "How much of a notification goes into the push. What is stored and pulled is always the whole.",
+    text: "How much of a notification goes into the push, and in which format. What is stored and pulled is always the whole.",
     fields: [
       {
         path: "payload.detail",
@@ -235,9 +235,21 @@ export const SECTIONS = [
         standard: "10,000,000",
       },
       {
+        path: "payload.format",
+        label: "Format",
+        kind: "choice",
+        help: "Of pushes, and of alerts to a URL. A CloudEvent (1.0) has the notification’s document as its data.",
+        choices: [
+          ["jsonApi", "The notification’s document"],
+          ["cloudEvents", "CloudEvents, structured: all in the body"],
+          ["cloudEventsBinary", "CloudEvents, binary: attributes as ce- headers"],
+        ],
+      },
+      {
         path: "push.contentType",
         label: "Content type",
         kind: "choice",
+        help: "Of the document: in a structured CloudEvent its datacontenttype.",
         choices: [
           ["application/json", "application/json"],
           ["application/vnd.api+json", "application/vnd.api+json (JSON:API)"],

@@ -273,9 +273,12 @@ export function notification({ place, path, session, signal }) {
     drawn = again;
     const url = attempts.at(-1)?.attributes.url;
     const reading = `curl -H "x-api-key: $TIDINGS_KEY" ${quote(new URL(`notifications/${id}`, BASE).href)}`;
+    const headers = [...(delivery?.data.attributes.contentHeaders ?? []), { name: "webhook-id", value: "test" }]
+      .map(({ name, value }) => ` -H ${quote(`${name}: ${value}`)}`)
+      .join("");
     const pushing =
       url &&
-      `curl -X POST -H 'content-type: application/json' -H 'webhook-id: test' --data-binary ${quote(compact(asPushed))} ${quote(url)}`;
+      `curl -X POST${headers} --data-binary ${quote(compact(asPushed))} ${quote(url)}`;
     fillWith(
       body,
       h(

@@ -161,6 +161,6 @@ on_both! {
             assert!(pointer.starts_with(&format!("/data/attributes/payload{member}")), "{payload}: {error}");
         }
         let settings = tenant.admin.get("external-notifications").expect(200)["data"]["attributes"]["payload"].clone();
-        assert_eq!(settings, json!({"detail": "full", "fields": {}, "optionalFields": [], "maxBytes": 10_000_000}));
+        assert_eq!(settings, json!({"format": "jsonApi", "detail": "full", "fields": {}, "optionalFields": [], "maxBytes": 10_000_000}));
     }
 }

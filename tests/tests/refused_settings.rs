@@ -112,6 +112,7 @@ fn values() -> Vec<(&'static str, Value, &'static str)> {
         ("/push/retry/everySeconds", json!(5), "fixed"),
         ("/push/resume", json!("later"), "backlog"),
         ("/push/resume", json!("fromNow"), "push.enabled"),
+        ("/payload/format", json!("cloudevents"), "cloudEventsBinary"),
         ("/payload/detail", json!("thick"), "thin"),
         ("/payload/fields/no type!", json!(["data"]), "type"),
         ("/payload/fields/close", json!(["data", "data"]), "twice"),

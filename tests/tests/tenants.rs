@@ -74,7 +74,7 @@ on_both! {
                 "retry": {"kind": "exponential", "firstSeconds": 5, "factor": 2.0, "capSeconds": 43200,
                     "giveUpAfterSeconds": null, "attempts": 20, "jitter": 0.2},
                 "disableAfterSeconds": null, "autoDismiss": false},
-            "payload": {"detail": "full", "fields": {}, "optionalFields": [], "maxBytes": 10_000_000},
+            "payload": {"format": "jsonApi", "detail": "full", "fields": {}, "optionalFields": [], "maxBytes": 10_000_000},
             "selection": {"types": ["*"], "scope": {"kind": "all"}, "columns": [], "condition": null, "units": {}},
             "retention": {"days": 180, "undeliveredDays": null},
             "alerts": {"email": null, "url": null, "backlogAgeSeconds": null}

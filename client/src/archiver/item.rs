@@ -71,7 +71,7 @@ impl Item {
         &self.document
     }
 
-    /// All of it, as JSON: a push word for word as it came; what was pulled is put together from its page, and has only
+    /// All of it, as JSON: the document of a push word for word as it came; what was pulled is put together from its page, and has only
     /// the members that this crate knows.
     pub fn raw(&self) -> &str {
         &self.raw

@@ -11,8 +11,8 @@ use super::catch_up::incoming;
 use super::health::Part;
 use super::{Archiver, Inner};
 use crate::inbox::Incoming;
-use crate::webhook::{equal, stamp};
-use crate::{Error, NotificationDocument, Sequence};
+use crate::webhook::{self, equal, stamp};
+use crate::{Error, Sequence};
 
 /// The largest push that is taken, in bytes.
 pub const MAX_PUSH: usize = 16 << 20;
@@ -107,7 +107,7 @@ impl Drop for Signs<'_> {
 }
 
 impl Archiver {
-    /// Takes a push, whatever the web framework is. `header` finds a header by its name, given in lower case; `body` is
+    /// Takes a push of any format, whatever the web framework is. `header` finds a header by its name, given in lower case; `body` is
     /// the request's body as it came. Answer with what the [`Receipt`] says.
     ///
     /// It is checked before it is read, and stored before it is answered: what 200 was answered for survives the
@@ -224,12 +224,13 @@ pub(super) fn too_large() -> Refusal {
     (413, Error::Invalid(format!("a push of more than {MAX_PUSH} bytes is not taken")))
 }
 
-/// Reads a push that can be trusted. It is stored as it came, but for what the server's store knows about it.
+/// Reads a push that can be trusted. Its document is stored as it came, but for what the server's store knows about it; of
+/// a CloudEvent, that is its data.
 fn read(body: &[u8]) -> Result<Incoming, Error> {
-    let document: NotificationDocument = serde_json::from_slice(body).map_err(Error::Decode)?;
+    let (document, text) = webhook::read(body)?;
     let is_as_stored = document.data.meta.is_none();
     let mut incoming = incoming(document)?;
-    if is_as_stored && let Ok(text) = std::str::from_utf8(body) {
+    if is_as_stored && let Ok(text) = std::str::from_utf8(text) {
         incoming.document = text.to_owned();
     }
     Ok(incoming)

@@ -69,6 +69,33 @@ fn a_push_is_read_only_if_it_is_genuine() {
 }
 
 #[test]
+fn cloud_events_are_read_in_both_modes() {
+    // In the binary mode the body is that of every push. In the structured mode the media type says what it is, which is
+    // not signed, so that it isn't asked.
+    let event = |body: &[u8]| {
+        let data = String::from_utf8(body.to_vec()).unwrap();
+        format!(
+            r#"{{"specversion":"1.0","id":"n-1","source":"urn:uuid:a","type":"close","datacontenttype":"application/json","data":{data}}}"#
+        )
+    };
+    let signed = |body: &[u8]| {
+        let time = Utc::now().timestamp();
+        let signature = Webhook::new(SECRET).unwrap().sign("n-1", time, body).unwrap();
+        let verifier = Verifier::new([SECRET]).unwrap();
+        verifier.verify(headers("n-1", &time.to_string(), &signature), body)
+    };
+    let document = document(7).into_bytes();
+    assert_eq!(signed(event(&document).as_bytes()).unwrap().document.data.id.get(), 7);
+    assert_eq!(signed(&document).unwrap().document.data.id.get(), 7);
+    // Something else in an event, and something else that has data.
+    let no_event = event(&document).replace("specversion", "version");
+    for body in [event(b"{}"), event(br#""text""#), no_event] {
+        let result = signed(body.as_bytes());
+        assert!(matches!(result, Err(Error::Decode(_))), "{body}: {result:?}");
+    }
+}
+
+#[test]
 fn a_secret_may_lack_its_padding() {
     let (body, time) = (document(1), Utc::now());
     let padded = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBk=";

@@ -15,7 +15,8 @@ settings! {
         enabled: bool => bool,
         /// The header `User-Agent`. Null, the default: the server's name and version.
         user_agent: Option<String> => String,
-        /// The header `Content-Type`. Default `application/json`.
+        /// The media type of a notification's document: the header `Content-Type` of a push, in the format `cloudEvents`
+        /// the event's `datacontenttype`. Default `application/json`.
         content_type: ContentType => ContentType,
         /// How long an attempt may take in all, from the look-up of the host's name to the end of the answer: 1 to 120
         /// seconds. Default 15.
@@ -55,7 +56,7 @@ settings! {
 }
 
 choice! {
-    /// The media type in which notifications are pushed. The body is the same.
+    /// The media type in which notifications are pushed. The document is the same.
     ContentType {
         /// `application/json`.
         #[serde(rename = "application/json")]
@@ -67,7 +68,7 @@ choice! {
 }
 
 impl ContentType {
-    /// The header's value.
+    /// The media type.
     pub fn as_str(self) -> &'static str {
         match self {
             ContentType::Json => "application/json",

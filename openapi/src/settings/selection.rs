@@ -112,8 +112,10 @@ pub struct ScopePatch {
 }
 
 settings! {
-    /// How much of a notification is pushed. What is stored and pulled is always the whole.
+    /// How much of a notification is pushed, and in which format. What is stored and pulled is always the whole.
     PayloadSettings, PayloadPatch {
+        /// What a push, and an alert to `alerts.url`, looks like. Default `jsonApi`.
+        format: PayloadFormat => PayloadFormat,
         /// Everything, or only what it takes to pull the rest. Default `full`.
         detail: Detail => Detail,
         /// By event type, or `*` for all others: the fields that are pushed besides `id`, `type`, `createdAt` and the
@@ -124,9 +126,26 @@ settings! {
         /// The fields that are dropped, in this order, from a push that is larger than `maxBytes`; those that were
         /// dropped are named in `meta.conditionalParametersTrimmed` of the pushed document. At most 100. Default empty.
         optional_fields: Vec<String> => Vec<String>,
-        /// The largest body of a push in bytes, 1,000 to 20,000,000. A notification that is still larger without its
+        /// The largest body of a push in bytes, with a CloudEvent's attributes where they are in it, 1,000 to 20,000,000.
+        /// A notification that is still larger without its
         /// optional fields fails at once, and can be pulled. Default 10,000,000.
         max_bytes: u32 => u32,
+    }
+}
+
+choice! {
+    /// What a push looks like.
+    ///
+    /// A CloudEvent (1.0) has as `id` the `webhook-id`, as `source` `urn:uuid:` and the tenant's id, as `type` the event's
+    /// type, as `subject` the entity's id, as `time` the event's, and as `sequence` (the extension) the notification's,
+    /// with zeros before it up to 19 digits; its data is the document.
+    PayloadFormat {
+        /// The notification's document.
+        JsonApi,
+        /// A CloudEvent in HTTP's structured mode, `application/cloudevents+json`.
+        CloudEvents,
+        /// A CloudEvent in HTTP's binary mode: the document, and `ce-` headers.
+        CloudEventsBinary,
     }
 }
 

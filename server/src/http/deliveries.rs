@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, get, web};
 use serde_json::value::RawValue;
 use tidings_api::delivery::{
     AttemptError, AttemptPage, AttemptResource, DeliveryAttributes, DeliveryDocument, DeliveryPage,
-    DeliveryResource, DeliveryStatus,
+    DeliveryResource, DeliveryStatus, TestHeader,
 };
 use tidings_api::event_type::EventType;
 use tidings_api::jsonapi::{RawObject, SelfLink, Sequence};
@@ -19,6 +19,7 @@ use super::test::attributes;
 use super::{State, base, json, time};
 use crate::push::attempt::Attempts;
 use crate::rules::document::{Shape, Writer};
+use crate::rules::format::{self, Format};
 use crate::rules::notification::PushProgress;
 use crate::rules::payload;
 use crate::store::queue::{DeliveryFilter, DeliveryOrder, DeliveryQuery, DeliveryRow, Place, Rank, Span};
@@ -220,6 +221,7 @@ fn resource(base: &str, row: DeliveryRow, push_is_active: bool) -> DeliveryResou
             record_id,
             response_text: None,
             content: None,
+            content_headers: None,
         },
     }
 }
@@ -304,12 +306,18 @@ pub(super) async fn get_delivery(
     // As it will be once the push is accepted.
     notification.state.is_dismissed |= entry.settings.push.auto_dismiss;
     let writer = Writer { base: &attempts.base, shape: &Shape::default(), push_is_active: None };
+    let id = format::message_id(&entry.tenant.public_id, sequence);
+    let format = Format::of_push(&entry.settings, &entry.tenant.public_id, &id, &notification);
     // A body that is too large is never pushed.
-    let body = payload::body(&entry.settings.payload, &writer, &notification).ok();
-    let content = body
+    let body = payload::body(&entry.settings.payload, &format, &writer, &notification).ok();
+    data.attributes.content = body
         .and_then(|body| String::from_utf8(body).ok())
         .and_then(|body| RawValue::from_string(body).ok().and_then(|body| RawObject::from_value(&body).ok()));
-    data.attributes.content = content;
+    if data.attributes.content.is_some() {
+        let headers = [("content-type", format.content_type.to_owned())].into_iter().chain(format.headers);
+        let headers = headers.map(|(name, value)| TestHeader { name: name.to_owned(), value });
+        data.attributes.content_headers = Some(headers.collect());
+    }
     json(&DeliveryDocument { links: data.links.clone(), data })
 }
 

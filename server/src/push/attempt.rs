@@ -20,6 +20,7 @@ use super::token::{TokenError, Tokens};
 use super::verification::Permits;
 use crate::directory::{Directory, TenantEntry};
 use crate::rules::document::{Shape, Writer};
+use crate::rules::format::{self, Format};
 use crate::rules::notification::{Content, Micros, PushProgress, State, StoredNotification};
 use crate::rules::{acknowledgement, payload};
 use crate::secrets;
@@ -152,7 +153,7 @@ impl Attempts {
         let (started_at, started) = (now(), Instant::now());
         let pushed = caught(async {
             let prepared = self.prepared.get(&entry)?;
-            let id = format!("msg_{}_{}", entry.tenant.public_id, notification.sequence);
+            let id = format::message_id(&entry.tenant.public_id, notification.sequence);
             let parcel = Parcel { notification, id, reason, test: false };
             Some(self.push(&entry, &prepared, &parcel).await)
         });
@@ -284,7 +285,11 @@ impl Attempts {
         accepted.state.is_dismissed |= push.auto_dismiss;
         let now = now();
         let mut headers = self.common_headers(entry);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static(push.content_type.as_str()));
+        let format = Format::of_push(&entry.settings, &entry.tenant.public_id, &parcel.id, &accepted);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type));
+        for (name, value) in &format.headers {
+            set(&mut headers, HeaderName::from_static(name), value);
+        }
         set(&mut headers, HeaderName::from_static(tidings_api::TENANT_HEADER), &entry.tenant.public_id);
         headers.insert("tidings-sequence", HeaderValue::from(accepted.sequence));
         headers.insert("tidings-attempt", HeaderValue::from(accepted.state.attempts + 1));
@@ -295,11 +300,11 @@ impl Attempts {
         set(&mut headers, HeaderName::from_static("webhook-id"), &parcel.id);
         let (payload, base) = (&entry.settings.payload, &self.base);
         let (body, signatures) = if accepted.content.size() < LARGE {
-            write(payload, base, &accepted, prepared, &parcel.id, now)?
+            write(payload, &format, base, &accepted, prepared, &parcel.id, now)?
         } else {
             let (payload, base, id) = (payload.clone(), base.clone(), parcel.id.clone());
             let prepared = Arc::clone(prepared);
-            let write = move || write(&payload, &base, &accepted, &prepared, &id, now);
+            let write = move || write(&payload, &format, &base, &accepted, &prepared, &id, now);
             // It ends otherwise only by a panic, which goes on here.
             let written = tokio::task::spawn_blocking(write).await;
             written.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))?
@@ -373,6 +378,7 @@ fn panicked(entry: &TenantEntry, reason: AttemptReason, started_at: Micros) -> A
 /// The body of a push, and its signatures.
 fn write(
     payload: &PayloadSettings,
+    format: &Format,
     base: &str,
     notification: &StoredNotification,
     prepared: &Prepared,
@@ -380,7 +386,7 @@ fn write(
     now: Micros,
 ) -> Result<(Bytes, String), payload::TooLarge> {
     let writer = Writer { base, shape: &Shape::default(), push_is_active: None };
-    let body = Bytes::from(payload::body(payload, &writer, notification)?);
+    let body = Bytes::from(payload::body(payload, format, &writer, notification)?);
     let signatures = prepared.signatures(id, now, &body);
     Ok((body, signatures))
 }

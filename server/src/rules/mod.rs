@@ -7,6 +7,7 @@ pub mod acknowledgement;
 pub mod alerts;
 pub mod condition;
 pub mod document;
+pub mod format;
 pub mod json;
 pub mod lane;
 pub mod notification;

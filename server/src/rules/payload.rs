@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use tidings_api::settings::{Detail, PayloadSettings};
 
 use super::document::{Shape, Writer};
+use super::format::Format;
 use super::json;
 use super::notification::{Content, StoredNotification};
 
@@ -28,18 +29,47 @@ pub struct TooLarge {
     pub limit: usize,
 }
 
-/// The body of a push.
+/// The body of a push in this format.
 ///
 /// # Errors
 /// When it is too large.
 pub fn body(
     settings: &PayloadSettings,
+    format: &Format,
     writer: &Writer<'_>,
     notification: &StoredNotification,
 ) -> Result<Vec<u8>, TooLarge> {
     let limit = usize::try_from(settings.max_bytes).unwrap_or(usize::MAX);
+    let left = limit.saturating_sub(format.size());
+    let document = document(settings, writer, notification, left);
+    document
+        .map(|document| format.body(document))
+        .map_err(|bytes| TooLarge { bytes: bytes + format.size(), limit })
+}
+
+/// The fields that are pushed of an event of this type; none: all.
+fn fields<'a>(settings: &'a PayloadSettings, event_type: &str) -> Option<&'a Vec<String>> {
+    settings.fields.get(event_type).or_else(|| settings.fields.get("*"))
+}
+
+/// Whether a push of an event of this type names its entity.
+pub fn shows_entity(settings: &PayloadSettings, event_type: &str) -> bool {
+    let fields = fields(settings, event_type).filter(|_| settings.detail == Detail::Full);
+    fields.is_none_or(|fields| fields.iter().any(|field| field == "entity"))
+}
+
+/// The document that is pushed.
+///
+/// # Errors
+/// Its size, when it is larger than allowed without its optional fields too.
+fn document(
+    settings: &PayloadSettings,
+    writer: &Writer<'_>,
+    notification: &StoredNotification,
+    limit: usize,
+) -> Result<Vec<u8>, usize> {
     let content = &*notification.content;
-    let fields = settings.fields.get(&content.event_type).or_else(|| settings.fields.get("*"));
+    let fields = fields(settings, &content.event_type);
     if settings.detail == Detail::Full && fields.is_none() {
         // The usual case: nothing is looked into.
         let body = writer.document(notification);
@@ -73,7 +103,7 @@ pub fn body(
             }
         }
         if trimmed.len() == before {
-            return Err(TooLarge { bytes: body.len(), limit });
+            return Err(body.len());
         }
     }
 }

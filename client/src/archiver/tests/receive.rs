@@ -8,6 +8,15 @@ fn take(archiver: &Archiver, push: &SignedPush) -> Receipt {
     block_on(archiver.receive(|name| push.header(name), &push.body))
 }
 
+/// A push with this body.
+fn sign_again(secret: &str, body: Vec<u8>) -> SignedPush {
+    let push = signed_push(secret, &document(1, "close"));
+    let key = crate::webhook::parse_secret(secret).unwrap();
+    let (id, time) = (push.header("webhook-id").unwrap(), push.header("webhook-timestamp").unwrap());
+    let signature = key.sign(id, time.parse().unwrap(), &body).unwrap();
+    SignedPush { body, ..push.with_header("webhook-signature", signature) }
+}
+
 /// Whether the inbox knows nothing, not even of a push.
 fn is_untouched(archiver: &Archiver) -> bool {
     let counts = block_on(archiver.inbox().counts()).unwrap();
@@ -32,6 +41,20 @@ fn a_push_is_kept_as_it_came_and_once() {
     assert_eq!((health.lag, health.last_error), (Some(3), None));
     // Another process finds it: it is on disk.
     assert_eq!(block_on(rig.inbox().counts()).unwrap().waiting, 1);
+}
+
+#[test]
+fn of_a_cloud_event_the_document_is_kept_as_it_came() {
+    let rig = Rig::new();
+    let archiver = rig.archiver();
+    let document = String::from_utf8(signed_push(&rig.secret, &document(3, "close")).body).unwrap();
+    // With a space that nobody would write again.
+    let document = document.replacen(':', ": ", 1);
+    let event = format!(r#"{{"specversion":"1.0","id":"msg_3","data":{document},"type":"close"}}"#);
+    let push = sign_again(&rig.secret, event.into_bytes());
+    assert_eq!(take(&archiver, &push).status, 200);
+    assert_eq!(kept(&archiver, 3).document, document);
+    assert_eq!(take(&archiver, &sign_again(&rig.secret, b"{\"specversion\":\"1.0\"}".to_vec())).status, 400);
 }
 
 #[test]

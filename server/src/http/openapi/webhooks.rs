@@ -9,6 +9,8 @@ use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{AllOfBuilder, ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{Content, Ref, RefOr, Required, ResponseBuilder, Schema, SecurityRequirement};
 
+use crate::rules::format::CLOUD_EVENT;
+
 /// A header: its name, whether it is always there, what it says, and an example.
 type Header = (&'static str, bool, &'static str, &'static str);
 
@@ -41,6 +43,50 @@ const PUSH: [Header; 4] = [
     ),
 ];
 
+/// The attributes of a CloudEvent, in its binary mode.
+const EVENT: [Header; 7] = [
+    ("ce-specversion", false, "`1.0`", "1.0"),
+    ("ce-id", false, "The `webhook-id`", "msg_c4c5a3d0-58b8-4f6e-9d5f-6f3c8d6f2b1a_519"),
+    ("ce-source", false, "The tenant", "urn:uuid:c4c5a3d0-58b8-4f6e-9d5f-6f3c8d6f2b1a"),
+    ("ce-type", false, "The event's type; of an alert `tidings.alert.` and its kind", "close"),
+    ("ce-time", false, "When it happened", "2023-12-13T20:42:50.427Z"),
+    (
+        "ce-sequence",
+        false,
+        "The id of the notification, with zeros before it up to 19 digits",
+        "0000000000000000519",
+    ),
+    (
+        "ce-subject",
+        false,
+        "The id of the entity, percent-encoded as CloudEvents' HTTP binding says; if there is one, and `payload.fields` doesn't leave it out",
+        "experiment:d5dc8e92",
+    ),
+];
+
+/// How many of them every event has, that of an alert too: the first ones.
+const OF_ALL: usize = 5;
+
+/// The same as a body, in the structured mode.
+fn cloud_event(attributes: &[Header], data: RefOr<Schema>) -> RefOr<Schema> {
+    let mut event = ObjectBuilder::new();
+    for (nth, (name, _, what, example)) in attributes.iter().copied().enumerate() {
+        let attribute = name.trim_start_matches("ce-");
+        let text = ObjectBuilder::new().schema_type(Type::String).examples([json!(example)]);
+        let what = what.replace(", percent-encoded as CloudEvents' HTTP binding says", "");
+        event = event.property(attribute, text.description(Some(what)));
+        if nth < OF_ALL {
+            event = event.required(attribute);
+        }
+    }
+    let media_type = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .examples([json!("application/json")])
+        .description(Some("The media type of the document"));
+    let event = event.property("datacontenttype", media_type).required("datacontenttype");
+    event.property("data", data).required("data").into()
+}
+
 /// All of them.
 pub(super) fn webhooks() -> Paths {
     let trimmed = ArrayBuilder::new().items(ObjectBuilder::new().schema_type(Type::String)).description(
@@ -52,16 +98,23 @@ pub(super) fn webhooks() -> Paths {
     let document = AllOfBuilder::new()
         .item(Ref::from_schema_name("NotificationDocument"))
         .item(ObjectBuilder::new().property("meta", meta));
+    let document = RefOr::<Schema>::from(document);
+    let alert = RefOr::<Schema>::from(Ref::from_schema_name("AlertDocument"));
     let push = operation(
         "pushNotification",
         "push queue",
         "Pushes a notification",
         "Sent to `push.url`, with what `push.authentication` and `push.clientIdHeader` add. The body is the document of the \
          notification without `data.meta`, and with `isDismissed` as it will be once the push is accepted; under \
-         `payload.detail` and `payload.fields` members are missing. Its media type is `push.contentType`.",
-        &[&SIGNED[..], &PUSH],
-        &["application/json", MEDIA_TYPE],
-        document.into(),
+         `payload.detail` and `payload.fields` members are missing. Its media type is `push.contentType`. With \
+         `payload.format` `cloudEvents` it is the data of a CloudEvent, with `cloudEventsBinary` the event's attributes are \
+         the headers `ce-…`.",
+        &[&SIGNED[..], &PUSH, &EVENT],
+        vec![
+            ("application/json", document.clone()),
+            (MEDIA_TYPE, document.clone()),
+            (CLOUD_EVENT, cloud_event(&EVENT, document)),
+        ],
         "Accepted: any status from 200 to 299, and what `push.acknowledgement` asks for besides. Anything else is a \
          failure, and `push.retry` says what follows; 410 pauses the push, 429 and 503 with `Retry-After` are obeyed",
     );
@@ -69,29 +122,27 @@ pub(super) fn webhooks() -> Paths {
         "sendAlert",
         "settings",
         "Tells of a push in trouble",
-        "Sent to `alerts.url` when the state of a push changes, and for `POST /external-notifications/alerts/test`.",
-        &[&SIGNED],
-        &["application/json"],
-        Ref::from_schema_name("AlertDocument").into(),
+        "Sent to `alerts.url` when the state of a push changes, and for `POST /external-notifications/alerts/test`, in the \
+         format of `payload.format`.",
+        &[&SIGNED[..], &EVENT[..OF_ALL]],
+        vec![("application/json", alert.clone()), (CLOUD_EVENT, cloud_event(&EVENT[..OF_ALL], alert))],
         "Taken: any status from 200 to 299",
     );
     PathsBuilder::new().path("notification", push).path("alert", alert).build()
 }
 
-#[expect(clippy::too_many_arguments, reason = "each is a part of the description")]
 fn operation(
     id: &str,
     tag: &str,
     summary: &str,
     description: &str,
     headers: &[&[Header]],
-    media_types: &[&str],
-    schema: RefOr<Schema>,
+    bodies: Vec<(&str, RefOr<Schema>)>,
     success: &str,
 ) -> PathItem {
     let mut body = RequestBodyBuilder::new().required(Some(Required::True));
-    for media_type in media_types {
-        body = body.content(*media_type, Content::new(Some(schema.clone())));
+    for (media_type, schema) in bodies {
+        body = body.content(media_type, Content::new(Some(schema)));
     }
     let mut operation = OperationBuilder::new()
         .operation_id(Some(id))

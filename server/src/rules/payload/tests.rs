@@ -2,6 +2,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use tidings_api::settings::{PayloadFormat, Settings};
+
 use super::*;
 use crate::rules::notification::{PushProgress, State};
 
@@ -27,6 +29,7 @@ fn notification(data: &str) -> StoredNotification {
 
 fn settings() -> PayloadSettings {
     PayloadSettings {
+        format: PayloadFormat::JsonApi,
         detail: Detail::Full,
         fields: BTreeMap::new(),
         optional_fields: Vec::new(),
@@ -41,7 +44,15 @@ fn names(names: &[&str]) -> Vec<String> {
 /// The body as text, and the size that it would have if nothing were shaped.
 fn pushed(settings: &PayloadSettings, notification: &StoredNotification) -> Result<String, TooLarge> {
     let writer = Writer { base: "http://h/api", shape: &Shape::default(), push_is_active: None };
-    body(settings, &writer, notification).map(|body| String::from_utf8(body).unwrap())
+    body(settings, &format(settings, notification), &writer, notification)
+        .map(|body| String::from_utf8(body).unwrap())
+}
+
+/// The format under these settings.
+fn format(payload: &PayloadSettings, notification: &StoredNotification) -> Format {
+    let settings =
+        Settings { payload: payload.clone(), ..crate::rules::settings::resolve("{}", "t").unwrap() };
+    Format::of_push(&settings, "t", "msg_t_519", notification)
 }
 
 fn attributes(text: &str) -> Vec<String> {
@@ -219,4 +230,25 @@ fn chosen_fields_can_be_trimmed_too() {
     assert_eq!(document["data"]["attributes"]["data"], json!({"c": 1}));
     assert_eq!(document["data"]["attributes"]["unit"], "north");
     assert_eq!(document["meta"], json!({"conditionalParametersTrimmed": ["a"]}), "only what was there");
+}
+
+#[test]
+fn what_stands_around_the_document_counts() {
+    let event = PayloadSettings { format: PayloadFormat::CloudEvents, ..settings() };
+    let notification = notification(DATA);
+    let document = pushed(&settings(), &notification).unwrap();
+    let whole = pushed(&event, &notification).unwrap();
+    assert!(
+        whole.starts_with("{\"specversion\":\"1.0\",") && whole.ends_with(&format!("\"data\":{document}}}"))
+    );
+    let fits = |limit: usize| PayloadSettings { max_bytes: u32::try_from(limit).unwrap(), ..event.clone() };
+    assert_eq!(pushed(&fits(whole.len()), &notification).unwrap(), whole);
+    let limit = whole.len() - 1;
+    let refused = pushed(&fits(limit), &notification).unwrap_err();
+    assert_eq!(refused, TooLarge { bytes: whole.len(), limit });
+    let trimmed = PayloadSettings { optional_fields: names(&["data"]), ..fits(limit) };
+    let smaller: Value = serde_json::from_str(&pushed(&trimmed, &notification).unwrap()).unwrap();
+    assert_eq!(smaller["data"]["meta"], json!({"conditionalParametersTrimmed": ["data"]}));
+    // One that would not fit by itself.
+    assert_eq!(pushed(&fits(10), &notification).unwrap_err(), TooLarge { bytes: whole.len(), limit: 10 });
 }

@@ -7,7 +7,7 @@ use serde_json::Value;
 use tidings_api::error::ErrorCode;
 use tidings_api::event_type::{EventType, TypeSelector};
 use tidings_api::settings::{
-    Authentication, PayloadSettings, PushSettings, Retry, Scope, Selection, Settings,
+    Authentication, PayloadFormat, PayloadSettings, PushSettings, Retry, Scope, Selection, Settings,
 };
 
 use super::{Refused, refused};
@@ -92,6 +92,7 @@ pub(super) fn complete(in_force: &Value, stored: &Value) -> Result<(), Refused> 
 pub(super) fn settings(settings: &Settings) -> Result<(), Refused> {
     push(&settings.push)?;
     payload(&settings.payload)?;
+    own_headers(settings)?;
     selection(&settings.selection)?;
     let retention = &settings.retention;
     within("/retention/days", Some(retention.days), 1, 36_500)?;
@@ -136,6 +137,24 @@ fn push(push: &PushSettings) -> Result<(), Refused> {
     }
     authentication(&push.authentication)?;
     retry(&push.retry)
+}
+
+/// Refuses headers of the tenant's own that would be read as attributes of a CloudEvent.
+fn own_headers(settings: &Settings) -> Result<(), Refused> {
+    if settings.payload.format == PayloadFormat::JsonApi {
+        return Ok(());
+    }
+    let authentication = match &settings.push.authentication {
+        Authentication::Header { name } => Some(("/push/authentication/name", name)),
+        _ => None,
+    };
+    let own = [("/push/clientIdHeader", &settings.push.client_id_header)].into_iter().chain(authentication);
+    for (pointer, name) in own {
+        if name.to_ascii_lowercase().starts_with("ce-") {
+            return refused(pointer, format!("{name} would be read as an attribute of the CloudEvent"));
+        }
+    }
+    Ok(())
 }
 
 fn authentication(authentication: &Authentication) -> Result<(), Refused> {

@@ -1,6 +1,7 @@
 use serde_json::json;
 use tidings_api::settings::{
-    AcknowledgementKind, ContentType, Detail, Ordering, Profile, Retry, Scope, VerificationKind,
+    AcknowledgementKind, ContentType, Detail, Ordering, PayloadFormat, Profile, Retry, Scope,
+    VerificationKind,
 };
 
 use super::*;
@@ -42,6 +43,7 @@ fn without_a_profile_our_own_defaults_hold() {
     };
     assert_eq!((first_seconds, cap_seconds, attempts), (5, 43_200, 20));
     assert_eq!((settings.payload.detail, settings.payload.max_bytes), (Detail::Full, 10_000_000));
+    assert_eq!(settings.payload.format, PayloadFormat::JsonApi);
     assert_eq!(settings.selection.scope, Scope::All);
     assert_eq!((settings.retention.days, settings.retention.undelivered_days), (180, None));
 }
@@ -348,4 +350,20 @@ fn a_switch_of_a_unit_is_taken_away_with_null() {
         json!({"selection": {"units": {"north": {"create": null}, "south": null}}}),
     ]);
     assert_eq!(serde_json::to_value(settings.selection.units).unwrap(), json!({"north": {"*": false}}));
+}
+
+#[test]
+fn a_header_of_ones_own_is_no_attribute_of_a_cloud_event() {
+    let name = json!({"kind": "header", "name": "Ce-Type", "value": "v"});
+    let authentication = json!({"push": {"authentication": name}});
+    let client_id = json!({"push": {"clientIdHeader": "ce-client"}});
+    for (header, pointer) in
+        [(authentication, "/push/authentication/name"), (client_id, "/push/clientIdHeader")]
+    {
+        let plain = set("{}", header).unwrap();
+        for format in ["cloudEvents", "cloudEventsBinary"] {
+            let refused = set(&plain, json!({"payload": {"format": format}})).unwrap_err();
+            assert_eq!((refused.code, &*refused.pointer), (ErrorCode::InvalidValue, pointer));
+        }
+    }
 }
