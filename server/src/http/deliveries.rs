@@ -276,7 +276,8 @@ pub(super) async fn list_deliveries(
 
 /// Reads a delivery
 ///
-/// With the body as it is pushed by the settings of now, and the beginning of the last answer. Role: `admin`.
+/// With the body as it is pushed by the settings of now, the headers that belong to it, and the beginning of the last
+/// answer. Role: `admin`.
 #[utoipa::path(
     tag = "push queue",
     params(("id" = String, Path, description = "The id of the notification", example = "519")),
