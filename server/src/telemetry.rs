@@ -200,3 +200,33 @@ pub fn start_logging(format: LogFormat) {
         LogFormat::Json => builder.json().try_init(),
     };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_that_the_documentation_names_is_there() {
+        let metrics = Metrics::default();
+        metrics.event("stored");
+        metrics.attempt("accepted", Duration::ZERO);
+        metrics.push_stopped("gone");
+        metrics.request("GET", "/", 200);
+        metrics.alert("failing", "email", "sent");
+        metrics.commit(1, Duration::ZERO);
+        let text = metrics.text(Gauges::default()).unwrap();
+        let guide = include_str!("../../docs/production.md");
+        let is_of_a_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        let words = guide.split(|c| !is_of_a_name(c)).filter(|word| word.starts_with("tidings_"));
+        let mut count = 0;
+        for name in words {
+            let is_there = text.lines().any(|line| {
+                let line = line.strip_prefix("# TYPE ").unwrap_or(line);
+                line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' ']))
+            });
+            assert!(is_there, "{name}");
+            count += 1;
+        }
+        assert!(count > 10, "there are metrics to watch");
+    }
+}
