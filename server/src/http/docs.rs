@@ -1,13 +1,14 @@
 //! The page at `/docs/`, for whoever writes a client or a receiver, and the way to the page where calls can be tried.
 //!
 //! The text is a file of `server/docs`; the profiles and the error codes are put into it from the lists that the server
-//! itself goes by, and the examples name the address at which it was asked. Nothing here needs a key.
+//! itself goes by, and the examples name the address at which it was asked. Nothing here needs a key, and nothing is part
+//! of the interface that it describes: no client is generated for a page.
 
 use std::fmt::Write as _;
 use std::sync::LazyLock;
 
 use actix_web::http::header;
-use actix_web::{HttpRequest, HttpResponse, get, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use serde_json::Value;
 use tidings_api::BASE_PATH;
@@ -31,9 +32,16 @@ static PAGE: LazyLock<String> = LazyLock::new(|| {
         .replace("<!-- errors -->\n", &error_rows())
 });
 
+/// Where the pages are, but for the one where calls can be tried.
+pub(super) fn routes(config: &mut web::ServiceConfig) {
+    config
+        .route("/docs/api", web::get().to(async || moved("api/")))
+        .route("/docs/", web::get().to(page))
+        .route("/docs/{file}", web::get().to(file));
+}
+
 /// The documentation itself.
-#[get("/docs/")]
-pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
+async fn page(request: HttpRequest, state: web::Data<State>) -> HttpResponse {
     let links = base(&state, &request);
     let address = links.strip_suffix(BASE_PATH).unwrap_or(ADDRESS);
     let text = PAGE.replace(ADDRESS, &escaped(address));
@@ -41,20 +49,13 @@ pub(super) async fn page(request: HttpRequest, state: web::Data<State>) -> HttpR
 }
 
 /// What the page loads.
-#[get("/docs/{file}")]
-pub(super) async fn file(request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Error> {
+async fn file(request: HttpRequest, name: web::Path<String>) -> Result<HttpResponse, Error> {
     if *name == "index.html" {
         return Ok(moved("./"));
     }
     let found = FILES.iter().find(|(known, _)| *known == *name);
     let (name, content) = found.ok_or_else(|| Error::not_found("file"))?;
     Ok(console::page(&request, &console::tag(content), name, Bytes::from_static(content)))
-}
-
-/// Leads to the page where calls can be tried.
-#[get("/docs/api")]
-pub(super) async fn calls() -> HttpResponse {
-    moved("api/")
 }
 
 /// Relative, so that it is right below any path of a proxy.

@@ -125,10 +125,8 @@ pub fn server(
             .into_utoipa_app()
             .configure(routes)
             .into_app()
-            .service(docs::calls)
             .service(calls)
-            .service(docs::page)
-            .service(docs::file)
+            .configure(docs::routes)
             .default_service(web::to(nothing_here))
     });
     let server = server
