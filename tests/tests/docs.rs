@@ -143,6 +143,15 @@ fn the_example_for_rust_is_the_one_of_the_readme() {
 }
 
 #[test]
+fn the_example_of_an_error_is_what_is_answered() {
+    let reader = Reader::new();
+    let [example] = reader.examples("data-answer=\"\"").try_into().unwrap();
+    let no_type = json!({"data": {"type": "notification", "attributes": {}}});
+    let answer = reader.tenant.producer.post("notifications", &no_type).expect(422);
+    assert_eq!(serde_json::from_str::<Value>(&example).unwrap(), answer);
+}
+
+#[test]
 fn links_from_before_lead_to_where_calls_can_be_tried() {
     let reader = Reader::new();
     let (url, anonymous) = (reader.server.url(), reader.server.anonymous());
