@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 /// The description, as it would be written in 3.0.
 pub(super) fn convert(mut document: Value) -> Value {
-    schemas(&mut document);
+    let described = document.clone();
+    schemas(&mut document, &described);
     document["openapi"] = json!("3.0.3");
     if let Some(license) = document.pointer_mut("/info/license").and_then(Value::as_object_mut) {
         license.remove("identifier");
@@ -19,13 +20,19 @@ pub(super) fn convert(mut document: Value) -> Value {
 }
 
 /// Goes through all that may be a schema, from within.
-fn schemas(value: &mut Value) {
+fn schemas(value: &mut Value, document: &Value) {
     match value {
-        Value::Array(items) => items.iter_mut().for_each(schemas),
+        Value::Array(items) => items.iter_mut().for_each(|item| schemas(item, document)),
         Value::Object(members) => {
             // An example is data, whatever its members are called.
-            members.iter_mut().filter(|(name, _)| *name != "example").for_each(|(_, member)| schemas(member));
+            let schemas_within = members.iter_mut().filter(|(name, _)| *name != "example");
+            schemas_within.for_each(|(_, member)| schemas(member, document));
             schema(members);
+            if members.contains_key("nullable") && !members.contains_key("type") {
+                // Without a type beside it, it would mean nothing.
+                let kind = kind(&Value::Object(members.clone()), document);
+                members.extend(kind.map(|kind| ("type".to_owned(), kind)));
+            }
         }
         _ => {}
     }
@@ -69,6 +76,20 @@ fn schema(members: &mut Map<String, Value>) {
     }
 }
 
+/// The type that a schema comes to, if it is one.
+fn kind(schema: &Value, document: &Value) -> Option<Value> {
+    if let Some(kind) = schema.get("type") {
+        return Some(kind.clone());
+    }
+    if let Some(reference) = schema.get("$ref").and_then(Value::as_str) {
+        return kind(document.pointer(reference.trim_start_matches('#'))?, document);
+    }
+    let choices = schema.get("allOf").or_else(|| schema.get("oneOf"))?;
+    let mut kinds = choices.as_array()?.iter().map(|choice| kind(choice, document));
+    let first = kinds.next()??;
+    kinds.all(|other| other.as_ref() == Some(&first)).then_some(first)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,7 +100,7 @@ mod tests {
             (json!({"type": ["string", "null"]}), json!({"type": "string", "nullable": true})),
             (
                 json!({"oneOf": [{"$ref": "#/a", "description": "d"}, {"type": "null"}]}),
-                json!({"allOf": [{"$ref": "#/a"}], "description": "d", "nullable": true}),
+                json!({"allOf": [{"$ref": "#/a"}], "description": "d", "nullable": true, "type": "object"}),
             ),
             (
                 json!({"oneOf": [{"type": "null"}, {"type": "string"}, {"$ref": "#/a"}]}),
@@ -90,9 +111,10 @@ mod tests {
             (json!({"example": {"type": ["a", "null"]}}), json!({"example": {"type": ["a", "null"]}})),
             (json!({"propertyNames": {}, "type": "object"}), json!({"type": "object"})),
         ];
+        let document = json!({"a": {"oneOf": [{"type": "object"}]}});
         for (before, after) in cases {
             let mut schema = before.clone();
-            schemas(&mut schema);
+            schemas(&mut schema, &document);
             assert_eq!(schema, after, "{before}");
         }
     }
