@@ -1,7 +1,7 @@
 // What is done to notifications: flags, pushing again, and jobs with their progress. It goes on, and can be taken back,
 // wherever one is in the console.
 
-import { get, newest, post, remove } from "./api.js";
+import { Failure, get, newest, post, remove } from "./api.js";
 import { fillWith, h, newId } from "./dom.js";
 import { announce, ask, button, complain, toast } from "./parts.js";
 import { count, many } from "./words.js";
@@ -122,17 +122,17 @@ export async function counted(action, set, filter, upTo, signal) {
   let { data } = await post("jobs", { data: { type: "job", attributes } }, { signal });
   const until = Date.now() + 60_000;
   for (let pause = 50; !data.attributes.endedAt; pause = Math.min(pause * 2, 1000)) {
-    if (Date.now() > until) return data.attributes.total;
+    if (Date.now() > until) throw new Failure("Counting takes more than a minute. Search for fewer, or try again later.");
     await new Promise((resolve) => setTimeout(resolve, pause));
     ({ data } = await get(`jobs/${data.id}`, { signal }));
   }
   return data.attributes.total ?? data.attributes.processed;
 }
 
-/** Pushes all that a filter matches again, after it was counted and agreed to. */
-export async function repushAll(filter, what, ondone) {
+/** Pushes all that a filter matches again, through the sequence `before` or the newest, after it was counted and agreed to. */
+export async function repushAll(filter, what, ondone, before) {
   try {
-    const upTo = await newest();
+    const upTo = before ?? (await newest());
     const total = await counted("repush", undefined, filter, upTo);
     if (!total) return toast("Nothing matches any more");
     const agreed = await ask({

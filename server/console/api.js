@@ -36,7 +36,7 @@ function words(status, errors, retryAfter) {
   if (status === 403) return `This key may not do that${first?.detail ? `: ${first.detail}` : "."}`;
   if (status === 429) return `${sentence(first)}${retryAfter ? ` Try again in ${retryAfter} seconds.` : ""}`;
   if (status === 503) return `The server is busy, or its database does not answer. ${first?.detail ?? ""}`.trim();
-  if (status >= 500) return `Something failed inside the server (${status}). Nothing was changed.`;
+  if (status >= 500) return `The server, or something before it, failed (${status}). Look again before you repeat it.`;
   return first ? sentence(first) : `The server answered with status ${status}.`;
 }
 

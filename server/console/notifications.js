@@ -181,8 +181,10 @@ export function notifications({ place, query, session, signal }) {
       link.scrollIntoView({ block: "center" });
     }
     opened = null;
-    if (done && end !== null)
-      follow(filter(), end, take, (words) => (trouble.textContent = words && `${words} Trying again.`), mine);
+    if (done && end !== null) {
+      const tell = (words) => (trouble.textContent = words && `${words} Trying again.`);
+      if (await follow(filter(), end, take, tell, mine)) reload();
+    }
   }
 
   function draw(answer, end) {
@@ -354,7 +356,7 @@ export function notifications({ place, query, session, signal }) {
   }
 
   function pushSelected() {
-    if (whole) return repushAll(filter(), "All that match this search are meant.", () => reload());
+    if (whole) return repushAll(filter(), "All that match this search are meant.", () => reload(), whole.upTo);
     return repush([...selected], () => look());
   }
 

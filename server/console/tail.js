@@ -27,13 +27,14 @@ const seen = (signal) =>
     return signal.addEventListener("abort", () => resolve(), { once: true });
   });
 
-/** Follows a list from behind `after`. `take(page)` gets what has come; `tell(text)` what is wrong, or "". */
+/** Follows a list from behind `after`. `take(page)` gets what has come; `tell(text)` what is wrong, or "".
+ *  Ends with true when the list is to be read anew. */
 export async function follow(filter, after, take, tell, signal) {
   let cursor = after,
     misses = 0;
   while (!signal.aborted) {
     await seen(signal);
-    if (signal.aborted) return;
+    if (signal.aborted) break;
     const hidden = new AbortController();
     const hide = () => document.hidden && hidden.abort();
     document.addEventListener("visibilitychange", hide);
@@ -45,10 +46,10 @@ export async function follow(filter, after, take, tell, signal) {
       cursor = page.meta.page.after;
       if (page.data.length > 0) take(page);
     } catch (error) {
-      if (signal.aborted) return;
+      if (signal.aborted) break;
       if (!error.aborted) {
-        // What stood at the cursor has expired: the list is to be read anew.
-        if (error.status === 410) return;
+        // What stood at the cursor has expired.
+        if (error.status === 410) return true;
         tell(error.message);
         await pause(AGAIN[Math.min(misses, AGAIN.length - 1)], signal);
         misses += 1;
@@ -57,4 +58,5 @@ export async function follow(filter, after, take, tell, signal) {
       document.removeEventListener("visibilitychange", hide);
     }
   }
+  return false;
 }

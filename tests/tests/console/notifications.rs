@@ -215,14 +215,37 @@ fn what_arrives_is_shown_unless_one_reads() {
     assert_eq!(browser.count("#row-5"), 0, "the list holds still while one reads");
     browser.click("#arrived");
     browser.see("#row-5");
+
+    // Where it stood has expired meanwhile: it is read anew, and goes on.
+    browser.script(
+        "const real = window.fetch;
+         window.fetch = (url, options) => {
+             if (window.expired || !String(url).includes('sort=sequence')) return real(url, options);
+             window.expired = true;
+             const body = '{\"errors\": [{\"status\": \"410\", \"code\": \"cursor_expired\"}]}';
+             return Promise.resolve(new Response(body, {status: 410}));
+         };",
+        &[],
+    );
+    desk.tenant.producer.post_event(&event("close", "the sixth"));
+    browser.hover("#title");
+    until("the cursor to expire", wait::SOON, || {
+        (browser.script("return window.expired", &[]) == true).then_some(())
+    });
+    desk.tenant.producer.post_event(&event("close", "the seventh"));
+    browser.see("#row-7");
     desk.leave();
 }
 
 #[test]
 fn all_that_match_are_selected_counted_and_changed_and_it_can_be_taken_back() {
-    let (desk, _receiver) = desk(Screen::DESKTOP);
-    let browser = &desk.browser;
-    let tenant = &desk.tenant;
+    let receiver = Receiver::accepting();
+    let desk = Desk::new(Screen::DESKTOP);
+    let (browser, tenant) = (&desk.browser, &desk.tenant);
+    tenant.admin.settings(json!({"push": {"url": receiver.url()}})).expect(200);
+    for _ in 0..3 {
+        tenant.producer.post_event(&event("close", "another type"));
+    }
     // More than a page.
     for n in 0..70 {
         tenant.producer.post_event(&event("print", &format!("number {n}")));
@@ -256,11 +279,26 @@ fn all_that_match_are_selected_counted_and_changed_and_it_can_be_taken_back() {
         ids.iter().map(|item| item["id"].as_str().unwrap().parse::<u64>().unwrap()).collect::<Vec<_>>()
     };
     assert_eq!(left(), [late]);
-    let untouched = tenant.consumer.get("notifications?filter[type]=close,my.own.type").expect(200);
+    let untouched = tenant.consumer.get("notifications?filter[type]=close").expect(200);
     assert_eq!(untouched["data"].as_array().map(Vec::len), Some(3));
 
     browser.click("//*[@id='toasts']//button[contains(., 'Undo')]");
     browser.read("#toasts", "Taken back: 70");
     assert_eq!(left().len(), 71);
+
+    // So is it when they are pushed again.
+    desk.go("overview");
+    desk.go("notifications?q=type:print");
+    browser.see("#row-74");
+    browser.click("#select-page");
+    browser.click("#select-all");
+    browser.read("#selected-count", "All 71 that match");
+    let later = tenant.producer.post_event(&event("print", "later still"));
+    tenant.wait_for_state(later, "delivered");
+    browser.click("#repush-selected");
+    browser.click("//dialog//button[contains(., 'Push 71 again')]");
+    browser.read("#toasts", "Put in the queue again: 71");
+    tried(&desk, late, 2);
+    tried(&desk, later, 1);
     desk.leave();
 }

@@ -54,6 +54,24 @@ fn tenants_and_keys(screen: Screen, uses_keys: bool) {
     until("the key to be worth nothing", wait::SOON, || {
         (archive.get("notifications").status == 401).then_some(())
     });
+
+    act("#rename");
+    browser.see("dialog #tenant-name");
+    browser.select_all();
+    browser.press("Nadir");
+    browser.enter();
+    browser.read("#title", "Nadir");
+    // Only who types its name deletes it.
+    for (typed, told) in [("Zenith", "nothing was deleted"), ("Nadir", "Nadir was deleted")] {
+        act("#delete");
+        browser.see("dialog #tenant-name");
+        browser.press(typed);
+        browser.enter();
+        browser.read("#toasts", told);
+    }
+    browser.read("#main table", "Acme");
+    let left = desk.server.operator().get("tenants").expect(200).to_string();
+    assert!(left.contains("Acme") && !left.contains("Nadir"), "{left}");
     desk.leave();
 }
 
