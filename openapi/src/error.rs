@@ -117,7 +117,6 @@ pub struct ErrorObject {
 
 /// The place of an error: one of the three.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ErrorSource {
     /// A JSON pointer (RFC 6901) into the request's body.
@@ -126,6 +125,29 @@ pub enum ErrorSource {
     Parameter(String),
     /// The name of a request header.
     Header(String),
+}
+
+/// As one object, of which one member is there: generators can't tell alternatives of objects apart.
+#[cfg(feature = "openapi")]
+mod schema {
+    use super::ErrorSource;
+    use utoipa::openapi::schema::{ObjectBuilder, Type};
+    use utoipa::openapi::{RefOr, Schema};
+    use utoipa::{PartialSchema, ToSchema};
+
+    impl PartialSchema for ErrorSource {
+        fn schema() -> RefOr<Schema> {
+            let member = |what: &str| ObjectBuilder::new().schema_type(Type::String).description(Some(what));
+            ObjectBuilder::new()
+                .schema_type(Type::Object)
+                .description(Some("The place of an error: one of the three"))
+                .property("pointer", member("A JSON pointer (RFC 6901) into the request's body"))
+                .property("parameter", member("The name of a query parameter"))
+                .property("header", member("The name of a request header"))
+                .into()
+        }
+    }
+    impl ToSchema for ErrorSource {}
 }
 
 /// Facts that help to go on after an error.

@@ -208,11 +208,13 @@ pub struct Flags {
 #[serde(untagged)]
 pub enum FlagsDocument {
     /// The shape of JSON:API.
+    #[cfg_attr(feature = "openapi", schema(title = "JsonApiFlags"))]
     JsonApi {
         /// The resource with the flags to change.
         data: FlagsData,
     },
     /// The shape of Signals Notebook.
+    #[cfg_attr(feature = "openapi", schema(title = "SignalsFlags"))]
     Signals {
         /// A list of names and values.
         data: Vec<SignalsFlag>,

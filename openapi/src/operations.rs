@@ -29,6 +29,7 @@ pub struct OperationsDocument {
 )]
 pub enum Operation {
     /// Posts an event. Needs the role `producer`.
+    #[cfg_attr(feature = "openapi", schema(title = "AddOperation"))]
     Add {
         /// The event.
         data: EventData,
@@ -37,6 +38,7 @@ pub enum Operation {
         included: Vec<RawResource>,
     },
     /// Changes flags of a notification. Needs the role `consumer`.
+    #[cfg_attr(feature = "openapi", schema(title = "UpdateOperation"))]
     Update {
         /// Which; may be left out, as `data` names it too.
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -8,8 +8,8 @@ use chrono::Utc;
 use serde_json::Value;
 use tidings_api::error::ErrorCode;
 use tidings_api::event::{EventDocument, NotStored, NotStoredDocument, NotStoredReason};
-use tidings_api::jsonapi::Sequence;
-use tidings_api::notification::{FlagsDocument, NotificationDocument, NotificationPage};
+use tidings_api::jsonapi::{RawResource, SelfLink, Sequence};
+use tidings_api::notification::{FlagsDocument, Notification, NotificationDocument, NotificationPage};
 use tidings_api::settings::Ordering;
 
 use super::auth::{Consumer, Producer};
@@ -45,15 +45,21 @@ pub(super) fn sequence(id: &str) -> Result<i64, Error> {
     id.parse::<Sequence>().map(Sequence::get).map_err(|_| Error::not_found("notification"))
 }
 
-/// What 200 answers to an event.
+/// What became of an event: the notification, or in `meta` why nothing is stored.
+///
+/// One type for both, because generators can't tell alternatives of objects apart.
 #[derive(utoipa::ToSchema)]
-#[serde(untagged)]
 #[expect(dead_code, reason = "it only describes")]
-enum Repeated {
-    /// The first document under the idempotency key.
-    First(Box<NotificationDocument>),
-    /// The event is not selected.
-    NotStored(NotStoredDocument),
+struct PostedDocument {
+    /// The link to the notification, where one is stored.
+    links: Option<SelfLink>,
+    /// The notification, where one is stored.
+    data: Option<Notification>,
+    /// The users and entities that the event brought, where one is stored.
+    #[schema(required = false)]
+    included: Vec<RawResource>,
+    /// Only where the tenant's settings don't select the event: why.
+    meta: Option<NotStored>,
 }
 
 /// Posts an event
@@ -70,8 +76,8 @@ enum Repeated {
             "createdBy": {"data": {"type": "user", "id": "100"}}}},
         "included": [{"type": "user", "id": "100", "attributes": {"userName": "ann@example.com"}}]})),
     responses(
-        (status = 201, description = "Stored", body = NotificationDocument, headers(("Location" = String, description = "The URL of the notification"))),
-        (status = 200, description = "Stored before under the same idempotency key: the first document. Or not selected by the tenant's settings: `meta.stored` is false", body = Repeated),
+        (status = 201, description = "Stored", body = PostedDocument, headers(("Location" = String, description = "The URL of the notification"))),
+        (status = 200, description = "Stored before under the same idempotency key: the first document. Or not selected by the tenant's settings: `meta.stored` is false", body = PostedDocument),
     )
 )]
 #[post("/notifications")]

@@ -102,7 +102,6 @@ pub(super) fn webhooks() -> Paths {
     let alert = RefOr::<Schema>::from(Ref::from_schema_name("AlertDocument"));
     let push = operation(
         "pushNotification",
-        "push queue",
         "Pushes a notification",
         "Sent to `push.url`, with what `push.authentication` and `push.clientIdHeader` add. The body is the document of the \
          notification without `data.meta`, and with `isDismissed` as it will be once the push is accepted; under \
@@ -120,7 +119,6 @@ pub(super) fn webhooks() -> Paths {
     );
     let alert = operation(
         "sendAlert",
-        "settings",
         "Tells of a push in trouble",
         "Sent to `alerts.url` when the state of a push changes, and for `POST /external-notifications/alerts/test`, in the \
          format of `payload.format`.",
@@ -133,7 +131,6 @@ pub(super) fn webhooks() -> Paths {
 
 fn operation(
     id: &str,
-    tag: &str,
     summary: &str,
     description: &str,
     headers: &[&[Header]],
@@ -146,7 +143,8 @@ fn operation(
     }
     let mut operation = OperationBuilder::new()
         .operation_id(Some(id))
-        .tag(tag)
+        // Not that of other calls: generators make one file for each tag, and those of webhooks would replace them.
+        .tag("webhooks")
         .summary(Some(summary))
         .description(Some(description))
         .request_body(Some(body.build()))
