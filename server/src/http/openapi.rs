@@ -6,11 +6,12 @@ mod webhooks;
 use actix_web::dev::ResourceDef;
 use bytes::Bytes;
 use utoipa::openapi::extensions::Extensions;
-use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
+use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
+use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response, ResponseBuilder};
+use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa_actix_web::AppExt as _;
 
 use tidings_api::alert::AlertDocument;
@@ -212,6 +213,15 @@ fn complete(path: &str, operation: &mut Operation) {
             && let Some(content) = response.content.shift_remove("application/json")
         {
             response.content.insert(media_type.clone(), content);
+        }
+    }
+    // It is there or not, but never null.
+    for parameter in operation.parameters.iter_mut().flatten() {
+        if let RefOr::T(Parameter { schema: Some(RefOr::T(Schema::Object(object))), .. }) = parameter
+            && let SchemaType::Array(types) = &object.schema_type
+            && let Some(one) = types.iter().find(|one| **one != Type::Null)
+        {
+            object.schema_type = one.clone().into();
         }
     }
     let parameters = operation.parameters.iter().flatten();
