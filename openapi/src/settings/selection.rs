@@ -28,13 +28,21 @@ settings! {
         /// Switches of single units: by the event's `unit`, then by type or group, true or false. Where a unit has a
         /// switch for an event it decides instead of `types`; a type goes before a group, a group before `*`. Nothing else
         /// can be set for a unit. Default empty.
-        #[cfg_attr(feature = "openapi", schema(inline))]
+        #[cfg_attr(feature = "openapi", schema(value_type = DescribedUnits))]
         units: Units => UnitsPatch,
     }
 }
 
 /// Switches of single units: unit, type or group, whether its events are selected.
 pub type Units = BTreeMap<String, BTreeMap<String, bool>>;
+
+/// Switches of single units: by the unit, then by type or group, whether its events are selected. Written, null takes a
+/// switch, or a unit with all of its switches, away.
+#[cfg(feature = "openapi")]
+#[derive(utoipa::ToSchema)]
+#[schema(as = Units)]
+#[expect(dead_code, reason = "a map has no name of its own in a description")]
+pub struct DescribedUnits(BTreeMap<String, BTreeMap<String, bool>>);
 
 /// What is written to change [`Units`]: null takes a switch, or a unit with all of its switches, away.
 pub type UnitsPatch = BTreeMap<String, Option<BTreeMap<String, Option<bool>>>>;
