@@ -20,6 +20,7 @@ use crate::push::attempt::Attempts;
 /// and, if not, why. 422 if neither is set, 429 while too many tests of the tenant are under way, and within a minute of the
 /// last one by mail. Role: `admin`.
 #[utoipa::path(
+    operation_id = "testAlerts",
     tag = "settings",
     request_body(content = Option<TestDocument>),
     responses(

@@ -6,12 +6,13 @@ mod webhooks;
 use actix_web::dev::ResourceDef;
 use bytes::Bytes;
 use utoipa::openapi::extensions::Extensions;
+use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::{Operation, Parameter, ParameterIn, PathItem};
 use utoipa::openapi::schema::{SchemaType, Type};
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
 };
-use utoipa::openapi::{Components, Content, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema};
+use utoipa::openapi::{Components, Content, Object, OpenApi, Ref, RefOr, Response, ResponseBuilder, Schema};
 use utoipa_actix_web::AppExt as _;
 
 use tidings_api::alert::AlertDocument;
@@ -138,7 +139,20 @@ const SHARED: [(&str, &str, &[ErrorCode]); 12] = [
 
 fn complete_components(components: &mut Components) {
     for (name, _, codes) in SHARED {
-        components.responses.insert(name.to_owned(), error_response(codes).into());
+        let mut response = error_response(codes);
+        let header = match name {
+            "Unauthenticated" => Some(("WWW-Authenticate", Type::String, "`Bearer`: how a key can be given")),
+            "Unavailable" => {
+                Some(("Retry-After", Type::Integer, "After so many seconds it is worth another try"))
+            }
+            _ => None,
+        };
+        if let Some((name, kind, what)) = header {
+            let header =
+                HeaderBuilder::new().schema(Some(Object::with_type(kind))).description(Some(what)).build();
+            response.headers.insert(name.to_owned(), header.into());
+        }
+        components.responses.insert(name.to_owned(), response.into());
     }
     let header = |what: &str| ApiKeyValue::with_description("x-api-key", what);
     let tenant = header(

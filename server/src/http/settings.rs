@@ -35,6 +35,7 @@ const DECISIONS: u64 = 20;
 ///
 /// The settings in force, without secrets, and in `meta` the health of the push. Role: `admin`.
 #[utoipa::path(
+    operation_id = "getSettings",
     tag = "settings",
     responses((status = 200, description = "The settings", body = SettingsDocument))
 )]
@@ -59,6 +60,7 @@ pub(super) async fn get_external_notifications(
 /// called first and has to show that it wants pushes; at most 10 such calls are made for one tenant at a time.
 /// Role: `admin`.
 #[utoipa::path(
+    operation_id = "patchSettings",
     tag = "settings",
     request_body(content = SettingsPatchDocument, examples(
         ("One URL" = (value = json!({"data": {"type": "externalNotifications", "attributes": {

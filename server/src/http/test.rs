@@ -21,6 +21,7 @@ use crate::store::seam::{AttemptRecord, TenantId};
 /// with the request as it was sent. Nothing is stored, and nothing changes. At most 10 tests and verifications of a tenant are made at a time; they don't
 /// count towards `push.maxConcurrency` and `push.rateLimit`. Role: `admin`.
 #[utoipa::path(
+    operation_id = "testPush",
     tag = "settings",
     request_body(content = Option<TestDocument>),
     responses(

@@ -48,7 +48,7 @@ const EVENT: [Header; 7] = [
     ("ce-specversion", false, "`1.0`", "1.0"),
     ("ce-id", false, "The `webhook-id`", "msg_c4c5a3d0-58b8-4f6e-9d5f-6f3c8d6f2b1a_519"),
     ("ce-source", false, "The tenant", "urn:uuid:c4c5a3d0-58b8-4f6e-9d5f-6f3c8d6f2b1a"),
-    ("ce-type", false, "The event's type; of an alert `tidings.alert.` and its kind", "close"),
+    ("ce-type", false, "The event's type", "close"),
     ("ce-time", false, "When it happened", "2023-12-13T20:42:50.427Z"),
     (
         "ce-sequence",
@@ -64,8 +64,14 @@ const EVENT: [Header; 7] = [
     ),
 ];
 
-/// How many of them every event has, that of an alert too: the first ones.
-const OF_ALL: usize = 5;
+/// Those that an alert has too.
+const ALERT: [Header; 5] = [
+    EVENT[0],
+    EVENT[1],
+    EVENT[2],
+    ("ce-type", false, "`tidings.alert.` and the alert's kind", "tidings.alert.disabled"),
+    EVENT[4],
+];
 
 /// The same as a body, in the structured mode.
 fn cloud_event(attributes: &[Header], data: RefOr<Schema>) -> RefOr<Schema> {
@@ -75,7 +81,7 @@ fn cloud_event(attributes: &[Header], data: RefOr<Schema>) -> RefOr<Schema> {
         let text = ObjectBuilder::new().schema_type(Type::String).examples([json!(example)]);
         let what = what.replace(", percent-encoded as CloudEvents' HTTP binding says", "");
         event = event.property(attribute, text.description(Some(what)));
-        if nth < OF_ALL {
+        if nth < ALERT.len() {
             event = event.required(attribute);
         }
     }
@@ -122,8 +128,8 @@ pub(super) fn webhooks() -> Paths {
         "Tells of a push in trouble",
         "Sent to `alerts.url` when the state of a push changes, and for `POST /external-notifications/alerts/test`, in the \
          format of `payload.format`.",
-        &[&SIGNED[..], &EVENT[..OF_ALL]],
-        vec![("application/json", alert.clone()), (CLOUD_EVENT, cloud_event(&EVENT[..OF_ALL], alert))],
+        &[&SIGNED[..], &ALERT],
+        vec![("application/json", alert.clone()), (CLOUD_EVENT, cloud_event(&ALERT, alert))],
         "Taken: any status from 200 to 299",
     );
     PathsBuilder::new().path("notification", push).path("alert", alert).build()
