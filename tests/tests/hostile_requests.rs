@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tidings_api::error::ErrorCode;
 use tidings_tests::raw::{self, RawAnswer};
-use tidings_tests::{Api, Server, Tenant, event, on_both};
+use tidings_tests::wait;
+use tidings_tests::{Api, Database, Kind, Server, Tenant, event, on_both};
 
 const PATH: &str = "/api/rest/v1.0/notifications";
 
@@ -20,7 +21,7 @@ struct Ground {
 }
 
 impl Ground {
-    fn new(db: &tidings_tests::Database) -> Self {
+    fn new(db: &Database) -> Self {
         let server = Server::start(db);
         let tenant = server.tenant("hostile");
         tenant.producer.post_event(&event("close"));
@@ -476,4 +477,21 @@ on_both! {
         admin.patch("external-notifications", &wrong_type).refused_as(ErrorCode::Conflict);
         assert_eq!(admin.get("external-notifications").expect(200)["data"]["attributes"], before);
     }
+}
+
+/// Java's client asks for HTTP/2 with its first request. It isn't spoken here, and the connection ends with the answer:
+/// unless that is said, the client's next request is lost with it.
+#[test]
+fn who_asks_for_another_protocol_is_answered_and_told_that_the_connection_ends() {
+    let database = Database::new(Kind::Sqlite);
+    let server = Server::start(&database);
+    let key = server.tenant("polite").consumer.key().to_owned();
+    let request = format!(
+        "GET /api/rest/v1.0/notifications HTTP/1.1\r\nhost: localhost\r\nx-api-key: {key}\r\n\
+         connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\nhttp2-settings: AAEAAEAAAAIAAAABAAMAAABk\r\n\r\n"
+    );
+    let answer = raw::exchange(server.port(), request.as_bytes(), wait::SOON);
+    let text = String::from_utf8_lossy(&answer.bytes).to_lowercase();
+    assert!(text.starts_with("http/1.1 200"), "{text}");
+    assert!(text.contains("\r\nconnection: close\r\n"), "{text}");
 }

@@ -43,7 +43,7 @@ use std::time::Duration;
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{Server, ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
+use actix_web::http::{ConnectionType, Method};
 use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use chrono::{DateTime, Utc};
@@ -197,8 +197,9 @@ async fn observe<B: MessageBody>(
         // The connection still knows, and leaves the body out.
         request.head_mut().method = Method::GET;
     }
+    let upgrades = request.head().connection_type() == ConnectionType::Upgrade;
     let mut answering = pin!(next.call(request));
-    let answer =
+    let mut answer =
         poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| answering.as_mut().poll(context))) {
             Ok(poll) => poll,
             Err(_) => {
@@ -207,6 +208,11 @@ async fn observe<B: MessageBody>(
             }
         })
         .await;
+    if upgrades && let Ok(response) = &mut answer {
+        // Some ask for HTTP/2 in passing (`Upgrade: h2c`, as Java's client does). actix answers in HTTP/1.1 and then closes;
+        // unless that is said, a client uses the connection once more and loses its request.
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
     let (route, status) = match &answer {
         Ok(response) => (response.request().match_pattern(), response.status()),
         Err(error) => (None, error.as_response_error().status_code()),
