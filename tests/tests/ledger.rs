@@ -100,6 +100,8 @@ fn life(random: &Mutex<Random>, short: u64, long: u64) {
 /// After so many kills a server lives until it has pushed something: on a shared database, where it is another node each
 /// time, not before the one that was killed is taken for dead.
 const PATIENT: u64 = 20;
+/// Longer than archivers are killed on a slow machine: then one lives, and takes them.
+const CALM: Duration = Duration::from_secs(300);
 
 fn kill_servers(server: &mut Server, ledger: &Ledger, taken: &AtomicUsize, random: &Mutex<Random>) {
     for nth in 0..SERVER_KILLS * rounds() {
@@ -109,9 +111,7 @@ fn kill_servers(server: &mut Server, ledger: &Ledger, taken: &AtomicUsize, rando
         });
         if nth % PATIENT == 0 {
             let before = taken.load(Ordering::SeqCst);
-            until("pushes", Duration::from_secs(60), || {
-                (taken.load(Ordering::SeqCst) > before + 20).then_some(())
-            });
+            until("pushes", CALM, || (taken.load(Ordering::SeqCst) > before + 20).then_some(()));
         }
         life(random, 250, 3_000);
         server.kill9();

@@ -153,6 +153,7 @@ on_both! {
         ]);
         let results = answer.expect(200)["atomic:results"].as_array().unwrap().clone();
         assert_eq!(results.iter().map(|result| id_of(&result["data"])).collect::<Vec<_>>(), [2, 1, 2, 1, 3]);
+        assert_eq!(flags(&results[1]["data"]), [false, true, false], "as its own change left it");
         assert_eq!(flags(&results[3]["data"]), [true, false, false]);
         assert_eq!(flags(&tenant.consumer.get("notifications/2").expect(200)["data"]), [false, false, true]);
         assert_eq!(tenant.consumer.count(), 3);

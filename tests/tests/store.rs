@@ -9,7 +9,7 @@ use tidings_server::rules::notification::{Content, PushProgress, StoredNotificat
 use tidings_server::store::error::StoreError;
 use tidings_server::store::seam::{
     Append, Appended, Due, Filter, Idempotency, NewTenant, PageQuery, Resource, ResourceKind, Seek, TenantId,
-    Vitals, Want,
+    Update, Vitals, Want,
 };
 use tidings_server::store::{Opened, Store, ToLane};
 use tidings_server::telemetry::Metrics;
@@ -77,6 +77,10 @@ fn event(tenant: TenantId, content: Content) -> Append {
         push_now: false,
         fifo: false,
     }
+}
+
+fn flagged(flag: bool) -> Flags {
+    Flags { is_flagged: Some(flag), ..Flags::default() }
 }
 
 async fn post(store: &Store, tenant: TenantId, time: i64) -> i64 {
@@ -196,7 +200,7 @@ on_both! {
                 let store = node.store.clone();
                 async move {
                     let failed = store.write(Some(a), move |conn| {
-                        conn.notification_update(a, 1, Flags { is_flagged: Some(true), ..Flags::default() })?;
+                        conn.update(&[Update { tenant: a, sequence: 1, flags: flagged(true) }])?;
                         if index % 2 == 0 {
                             // A statement that the database refuses: the hash is there already.
                             let key = tidings_server::store::seam::ApiKey {
@@ -219,6 +223,30 @@ on_both! {
         });
     }
 
+    fn each_change_of_many_is_answered_as_it_left_the_notification(db) {
+        block_on(async {
+            let node = open(&db);
+            let (a, b) = (tenant(&node.store, "a").await, tenant(&node.store, "b").await);
+            for tenant in [a, b, a] {
+                post(&node.store, tenant, 1).await;
+            }
+            let read = Flags { is_read: Some(true), ..Flags::default() };
+            let changes = [
+                (a, 1, flagged(true)), (b, 1, read), (b, 2, read), (a, 2, Flags::default()),
+                (a, 1, read), (a, 1, flagged(false)), (b, 1, flagged(true)),
+            ];
+            let updates = changes.map(|(tenant, sequence, flags)| Update { tenant, sequence, flags });
+            let changed = node.store.write_of(vec![a, b], move |conn| conn.update(&updates)).await.unwrap();
+            let flags = |n: &StoredNotification| (n.sequence, n.state.is_dismissed, n.state.is_read, n.state.is_flagged);
+            assert_eq!(changed.iter().map(|n| n.as_ref().map(flags)).collect::<Vec<_>>(), [
+                Some((1, false, false, true)), Some((1, false, true, false)), None, Some((2, false, false, false)),
+                Some((1, false, true, true)), Some((1, false, true, false)), Some((1, false, true, true)),
+            ]);
+            assert_eq!(flags(&get(&node.store, a, 1).await), (1, false, true, false));
+            assert_eq!(flags(&get(&node.store, b, 1).await), (1, false, true, true));
+        });
+    }
+
     fn every_filter_selects_what_it_says(db) {
         block_on(async {
             let node = open(&db);
@@ -236,7 +264,7 @@ on_both! {
                     is_read: Some(index % 3 == 0),
                     is_flagged: Some(index % 5 == 0),
                 };
-                node.store.write(Some(a), move |conn| conn.notification_update(a, index + 1, flags)).await.unwrap();
+                node.store.update(Update { tenant: a, sequence: index + 1, flags }).await.unwrap();
             }
             let all = page(&node.store, a, everything(true)).await;
             assert_eq!(all.len(), 60);

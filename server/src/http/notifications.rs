@@ -24,7 +24,7 @@ use crate::directory::TenantEntry;
 use crate::rules::document::{Shape, Writer};
 use crate::rules::notification::{PushProgress, StoredNotification};
 use crate::secrets::short_hash;
-use crate::store::seam::{Appended, Idempotency, Queries, TenantId};
+use crate::store::seam::{Appended, Idempotency, Queries, TenantId, Update};
 
 const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 /// The document of a notification.
@@ -346,8 +346,7 @@ pub(super) async fn patch_notification(
     let (tenant, sequence) = (caller.0, sequence(&id)?);
     let flags = flags::document(&body.value, sequence)?;
     let entry = state.tenant(tenant).await?;
-    let update =
-        state.store.write(Some(tenant), move |conn| conn.notification_update(tenant, sequence, flags));
+    let update = state.store.update(Update { tenant, sequence, flags });
     let notification = update.await?.ok_or_else(|| Error::not_found("notification"))?;
     Ok(answer(document(&base(&state, &request), &entry, &Shape::default(), &notification)))
 }

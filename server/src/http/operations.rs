@@ -1,5 +1,6 @@
 //! `POST /operations`: JSON:API's atomic extension. Events and changes of flags in one transaction, all or nothing.
 
+use std::mem::discriminant;
 use std::sync::Arc;
 
 use actix_web::{HttpRequest, HttpResponse, post, web};
@@ -11,7 +12,6 @@ use serde_json::value::RawValue;
 use tidings_api::error::ErrorCode;
 use tidings_api::event::{EventData, NotStored, NotStoredReason};
 use tidings_api::jsonapi::{Identifier, RawObject, RawResource, Sequence};
-use tidings_api::notification::Flags;
 use tidings_api::operations::{MAX_OPERATIONS, OperationResults, OperationsDocument};
 use tidings_api::tenant::Role;
 use tidings_api::{ATOMIC_EXTENSION, MEDIA_TYPE};
@@ -29,7 +29,7 @@ use crate::rules::notification::{Micros, StoredNotification};
 use crate::secrets::short_hash;
 use crate::store::Store;
 use crate::store::error::StoreError;
-use crate::store::seam::{Append, Appended, Idempotency, Queries, TenantId};
+use crate::store::seam::{self, Append, Appended, Idempotency, Queries, TenantId};
 
 /// The body. Its operations are read one by one, so that errors name theirs.
 #[derive(Deserialize)]
@@ -73,7 +73,7 @@ struct Update {
 /// An operation that has been checked.
 enum Operation {
     Add(Box<Event>, Option<Idempotency>),
-    Update(i64, Flags),
+    Update(seam::Update),
 }
 
 /// What became of an operation, and what is counted for it.
@@ -208,7 +208,8 @@ fn operation(caller: Principal, raw: &str, now: Micros) -> Result<Operation, Err
             require(caller, Role::Consumer).map_err(|error| error.at("/op"))?;
             let update: Update = body::parse(raw.as_bytes())?;
             let (id, flags) = flags::resource(&update.data, "/data")?;
-            target(&update, id).map(|sequence| Operation::Update(sequence, flags))
+            let sequence = target(&update, id)?;
+            Ok(Operation::Update(seam::Update { tenant: caller.tenant, sequence, flags }))
         }
         other => Err(Error::value("/op", format!("{other:?} is not possible; `add` and `update` are"))),
     }
@@ -258,27 +259,37 @@ fn execute(
         None => return Ok(Err(Error::unauthenticated())),
     }
     let mut results = Vec::with_capacity(operations.len());
-    for part in operations.chunk_by(|a, b| matches!((a, b), (Operation::Add(..), Operation::Add(..)))) {
+    for part in operations.chunk_by(|a, b| discriminant(a) == discriminant(b)) {
         let first = results.len();
         let decisions = decisions.get(first..).unwrap_or_default();
         let done = match part {
-            [Operation::Update(sequence, flags)] => {
-                match conn.notification_update(entry.tenant.id, *sequence, *flags)? {
-                    Some(notification) => vec![Done::Notification(notification, None)],
-                    None => return Ok(Err(Error::not_found("notification").at(at(first)))),
-                }
-            }
-            adds => match add(conn, store, entry, adds, decisions)? {
-                Ok(done) => done,
-                Err((index, error)) => return Ok(Err(error.below(&at(first + index)))),
-            },
+            [Operation::Add(..), ..] => add(conn, store, entry, part, decisions)?,
+            updates => update(conn, updates)?,
         };
-        results.extend(done);
+        match done {
+            Ok(done) => results.extend(done),
+            Err((index, error)) => return Ok(Err(error.below(&at(first + index)))),
+        }
     }
     Ok(Ok(Some(results)))
 }
 
-type Added = Result<Vec<Done>, (usize, Error)>;
+/// What became of operations that follow each other, or which of them failed and how.
+type Part = Result<Vec<Done>, (usize, Error)>;
+
+/// Changes flags.
+fn update(conn: &mut dyn Queries, operations: &[Operation]) -> Result<Part, StoreError> {
+    let update = |operation: &Operation| match operation {
+        Operation::Update(update) => Some(*update),
+        Operation::Add(..) => None,
+    };
+    let updated = conn.update(&operations.iter().filter_map(update).collect::<Vec<_>>())?;
+    let done = updated.into_iter().enumerate().map(|(index, notification)| match notification {
+        Some(notification) => Ok(Done::Notification(notification, None)),
+        None => Err((index, Error::not_found("notification"))),
+    });
+    Ok(done.collect())
+}
 
 /// Stores events that follow each other at once.
 fn add(
@@ -287,7 +298,7 @@ fn add(
     entry: &TenantEntry,
     operations: &[Operation],
     decisions: &[Option<NotStoredReason>],
-) -> Result<Added, StoreError> {
+) -> Result<Part, StoreError> {
     let has_url = entry.settings.push.url.is_some();
     let mut results: Vec<Option<Done>> = Vec::with_capacity(operations.len());
     let mut events = Vec::new();

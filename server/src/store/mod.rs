@@ -34,7 +34,7 @@ use self::error::StoreError;
 use self::pulse::Pulse;
 use self::replica::Replica;
 use self::rooms::Rooms;
-use self::seam::{Append, Appended, NodeId, PUT_ON, Queries, Report, Result, TenantId};
+use self::seam::{Append, Appended, NodeId, PUT_ON, Queries, Report, Result, TenantId, Update};
 use self::waiters::Waiters;
 use self::writer::{Command, Work, Writer};
 use crate::rules::notification::StoredNotification;
@@ -293,6 +293,16 @@ impl Store {
             }
         }
         unrecorded.map_or(Ok(()), Err)
+    }
+
+    /// Changes a notification's flags; answers it as it is after the commit, or nothing if there is none.
+    ///
+    /// # Errors
+    /// As those of [`Store::append`].
+    pub async fn update(&self, update: Update) -> Result<Option<StoredNotification>> {
+        let (reply, answer) = oneshot::channel();
+        self.writer(Some(update.tenant))?.send(Command::Update(update, reply))?;
+        answer.await.map_err(|_| StoreError::Unavailable("the transaction failed".to_owned()))?
     }
 
     /// Runs a function in a writer's transaction, all or nothing; answers after the commit.

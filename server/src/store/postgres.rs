@@ -173,8 +173,9 @@ mod dialect {
 
     use super::*;
     use crate::rules::notification::Micros;
-    use crate::store::rows::{AttemptEnd, BatchRows, LockedRow, LogRow, PositionRow};
+    use crate::store::rows::{AttemptEnd, BatchRows, HandedBack, LockedRow, LogRow, PositionRow};
     use crate::store::schema::{nodes, positions};
+    use crate::store::seam::Update;
 
     /// How rows are read one after the other, without having all of them in memory first.
     pub(super) type RowByRow = diesel::pg::PgRowByRowLoadingMode;
@@ -326,6 +327,43 @@ mod dialect {
             vec![
                 array!(BigInt, column(successes, |(tenant, _)| *tenant)),
                 array!(BigInt, column(successes, |(_, at)| *at)),
+            ],
+        )
+        .execute(conn)?;
+        Ok(())
+    }
+
+    pub(super) fn set_flags(conn: &mut Conn, updates: &[Update]) -> Result<()> {
+        Fixed(
+            "UPDATE states SET is_dismissed = coalesce(new.dismissed, is_dismissed), \
+             is_read = coalesce(new.read, is_read), is_flagged = coalesce(new.flagged, is_flagged) \
+             FROM unnest(?, ?, ?, ?, ?) AS new (tenant, sequence, dismissed, read, flagged) \
+             WHERE states.tenant_id = new.tenant AND states.sequence = new.sequence",
+            vec![
+                array!(BigInt, column(updates, |update| update.tenant.0)),
+                array!(BigInt, column(updates, |update| update.sequence)),
+                array!(Nullable<Bool>, column(updates, |update| update.flags.is_dismissed)),
+                array!(Nullable<Bool>, column(updates, |update| update.flags.is_read)),
+                array!(Nullable<Bool>, column(updates, |update| update.flags.is_flagged)),
+            ],
+        )
+        .execute(conn)?;
+        Ok(())
+    }
+
+    /// Gives up leases where the node still has them.
+    pub(super) fn hand_back(conn: &mut Conn, rows: &[HandedBack], node: i64) -> Result<()> {
+        Fixed(
+            "UPDATE states SET owner = NULL, due_at = new.due_at \
+             FROM unnest(?, ?, ?, ?) AS new (tenant, sequence, attempts, due_at) \
+             WHERE states.tenant_id = new.tenant AND states.sequence = new.sequence AND states.owner = ? \
+             AND states.attempts = new.attempts",
+            vec![
+                array!(BigInt, column(rows, |row| row.tenant_id)),
+                array!(BigInt, column(rows, |row| row.sequence)),
+                array!(Integer, column(rows, |row| row.attempts)),
+                array!(BigInt, column(rows, |row| row.due_at)),
+                Box::new(node.into_sql::<BigInt>()),
             ],
         )
         .execute(conn)?;

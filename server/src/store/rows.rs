@@ -303,6 +303,15 @@ pub(super) struct BatchRows<'a> {
     pub(super) positions: Vec<NewPosition>,
 }
 
+/// A lease that is given up.
+pub(super) struct HandedBack {
+    pub(super) tenant_id: i64,
+    pub(super) sequence: i64,
+    /// How many attempts there had been when it was leased.
+    pub(super) attempts: i32,
+    pub(super) due_at: i64,
+}
+
 /// The end of an attempt: what becomes of the state, and the row of the log.
 pub(super) struct AttemptEnd<'a> {
     pub(super) tenant_id: i64,

@@ -14,7 +14,7 @@ pub use self::append::{Append, AppendQueries, Appended, Idempotency};
 pub use self::delivery::{AT_ONCE, AttemptRecord, Claimed, DeliveryQueries, Due, Outcome, Report, Want};
 pub use self::nodes::{NodeInfo, NodeQueries, Peer, Release, Vitals};
 pub use self::notifications::{
-    Filter, NotificationQueries, PageQuery, Position, Resource, ResourceKey, ResourceKind, Seek,
+    Filter, NotificationQueries, PageQuery, Position, Resource, ResourceKey, ResourceKind, Seek, Update,
 };
 pub use self::tenants::{ApiKey, NewTenant, PUT_ON, Tenant, TenantQueries};
 use super::alerts::AlertQueries;

@@ -70,8 +70,9 @@ mod dialect {
 
     use super::*;
     use crate::rules::notification::Micros;
-    use crate::store::rows::{AttemptEnd, BatchRows, LockedRow, PositionRow};
+    use crate::store::rows::{AttemptEnd, BatchRows, HandedBack, LockedRow, PositionRow};
     use crate::store::schema::{notifications, positions, states};
+    use crate::store::seam::Update;
 
     /// How rows are read one after the other.
     pub(super) type RowByRow = diesel::connection::DefaultLoadingMode;
@@ -188,6 +189,44 @@ mod dialect {
             Fixed(
                 "UPDATE positions SET last_success_at = ?, held_until = NULL WHERE tenant_id = ?",
                 &[Number(*at), Number(*tenant)],
+            )
+            .execute(conn)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn set_flags(conn: &mut Conn, updates: &[Update]) -> Result<()> {
+        let number = |flag: Option<bool>| MaybeNumber(flag.map(Into::into));
+        for Update { tenant, sequence, flags } in updates {
+            Fixed(
+                "UPDATE states SET is_dismissed = coalesce(?, is_dismissed), is_read = coalesce(?, is_read), \
+                 is_flagged = coalesce(?, is_flagged) WHERE tenant_id = ? AND sequence = ?",
+                &[
+                    number(flags.is_dismissed),
+                    number(flags.is_read),
+                    number(flags.is_flagged),
+                    Number(tenant.0),
+                    Number(*sequence),
+                ],
+            )
+            .execute(conn)?;
+        }
+        Ok(())
+    }
+
+    /// Gives up leases where the node still has them.
+    pub(super) fn hand_back(conn: &mut Conn, rows: &[HandedBack], node: i64) -> Result<()> {
+        for row in rows {
+            Fixed(
+                "UPDATE states SET owner = NULL, due_at = ? \
+                 WHERE tenant_id = ? AND sequence = ? AND owner = ? AND attempts = ?",
+                &[
+                    Number(row.due_at),
+                    Number(row.tenant_id),
+                    Number(row.sequence),
+                    Number(node),
+                    Number(row.attempts.into()),
+                ],
             )
             .execute(conn)?;
         }

@@ -16,7 +16,7 @@ use super::ToLane;
 use super::error::StoreError;
 use super::pulse::Pulse;
 use super::rooms::Rooms;
-use super::seam::{Append, Appended, NodeId, Queries, Report, Result, TenantId};
+use super::seam::{Append, Appended, NodeId, Queries, Report, Result, TenantId, Update};
 use super::waiters::Waiters;
 use crate::rules::notification::{PushProgress, State, StoredNotification};
 use crate::telemetry::Metrics;
@@ -42,6 +42,7 @@ pub(super) type Job = Box<dyn FnOnce(&mut dyn Queries) -> Answer + Send>;
 pub(super) enum Command {
     Append(Append, oneshot::Sender<Result<Appended>>),
     Report(Vec<Report>, oneshot::Sender<Result<()>>),
+    Update(Update, oneshot::Sender<Result<Option<StoredNotification>>>),
     /// These tenants are locked before.
     Run(Vec<TenantId>, Job),
 }
@@ -100,6 +101,7 @@ pub(super) struct Work {
 struct Batch {
     appends: Vec<(Append, oneshot::Sender<Result<Appended>>)>,
     reports: Vec<(Vec<Report>, oneshot::Sender<Result<()>>)>,
+    updates: Vec<(Update, oneshot::Sender<Result<Option<StoredNotification>>>)>,
     jobs: Vec<(Vec<TenantId>, Job)>,
 }
 
@@ -108,6 +110,7 @@ impl Batch {
         match command {
             Command::Append(event, reply) => self.appends.push((event, reply)),
             Command::Report(reports, reply) => self.reports.push((reports, reply)),
+            Command::Update(update, reply) => self.updates.push((update, reply)),
             Command::Run(tenants, job) => self.jobs.push((tenants, job)),
         }
     }
@@ -124,12 +127,13 @@ impl Batch {
     fn tenants(&self) -> Vec<TenantId> {
         let appends = self.appends.iter().map(|(event, _)| event.tenant);
         let reports = self.reports.iter().flat_map(|(reports, _)| reports).map(|report| report.tenant);
+        let updates = self.updates.iter().map(|(update, _)| update.tenant);
         let jobs = self.jobs.iter().flat_map(|(tenants, _)| tenants).copied();
-        appends.chain(reports).chain(jobs).collect::<BTreeSet<_>>().into_iter().collect()
+        appends.chain(reports).chain(updates).chain(jobs).collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn len(&self) -> usize {
-        self.appends.len() + self.reports.len() + self.jobs.len()
+        self.appends.len() + self.reports.len() + self.updates.len() + self.jobs.len()
     }
 
     /// Whoever sent a job learns of it by the end of its channel.
@@ -140,14 +144,18 @@ impl Batch {
         for (_, reply) in self.reports {
             let _ = reply.send(Err(error()));
         }
+        for (_, reply) in self.updates {
+            let _ = reply.send(Err(error()));
+        }
     }
 
-    /// Each append and report as a batch of its own, and the jobs together: they fail alone in any case.
+    /// Each append, report and update as a batch of its own, and the jobs together: they fail alone in any case.
     fn parts(self) -> Vec<Batch> {
         let appends = self.appends.into_iter().map(|item| Batch { appends: vec![item], ..Batch::default() });
         let reports = self.reports.into_iter().map(|item| Batch { reports: vec![item], ..Batch::default() });
+        let updates = self.updates.into_iter().map(|item| Batch { updates: vec![item], ..Batch::default() });
         let jobs = Batch { jobs: self.jobs, ..Batch::default() };
-        appends.chain(reports).chain([jobs]).filter(|batch| batch.len() > 0).collect()
+        appends.chain(reports).chain(updates).chain([jobs]).filter(|batch| batch.len() > 0).collect()
     }
 }
 
@@ -223,10 +231,10 @@ impl Work {
         let tenants = batch.tenants();
         // Before anything is leased: should the node be taken for dead meanwhile, that lease is worth nothing.
         let life = self.pulse.life();
-        let mut appended = Vec::new();
+        let (mut appended, mut updated) = (Vec::new(), Vec::new());
         let mut answers: Vec<Answer> = Vec::new();
         let result = conn.atomically(&mut |conn| {
-            if !(batch.reports.is_empty() && batch.jobs.is_empty()) {
+            if batch.len() > batch.appends.len() {
                 conn.lock(&tenants)?;
             }
             if !batch.appends.is_empty() {
@@ -237,6 +245,10 @@ impl Work {
                 let reports: Vec<&Report> = batch.reports.iter().flat_map(|(reports, _)| reports).collect();
                 conn.report(&reports, self.node, chrono::Utc::now().timestamp_micros())?;
             }
+            if !batch.updates.is_empty() {
+                let updates: Vec<Update> = batch.updates.iter().map(|(update, _)| *update).collect();
+                updated = conn.update(&updates)?;
+            }
             // Last, because they can't be run twice; each in a savepoint of its own.
             answers.extend(batch.jobs.drain(..).map(|(_, job)| job(conn)));
             Ok(())
@@ -244,7 +256,7 @@ impl Work {
         self.metrics.commit(size, started.elapsed());
         match result {
             Ok(()) => {
-                self.answer(batch, appended, answers, life);
+                self.answer(batch, appended, updated, answers, life);
                 self.waiters.wake(&tenants);
                 Ok(())
             }
@@ -277,7 +289,14 @@ impl Work {
         }
     }
 
-    fn answer(&self, batch: Batch, appended: Vec<Appended>, answers: Vec<Answer>, life: u64) {
+    fn answer(
+        &self,
+        batch: Batch,
+        appended: Vec<Appended>,
+        updated: Vec<Option<StoredNotification>>,
+        answers: Vec<Answer>,
+        life: u64,
+    ) {
         for ((event, reply), result) in batch.appends.into_iter().zip(appended) {
             let tenant = event.tenant;
             match result {
@@ -297,6 +316,9 @@ impl Work {
         }
         for (_, reply) in batch.reports {
             let _ = reply.send(Ok(()));
+        }
+        for ((_, reply), notification) in batch.updates.into_iter().zip(updated) {
+            let _ = reply.send(Ok(notification));
         }
         answers.into_iter().for_each(|answer| answer(Ok(())));
     }

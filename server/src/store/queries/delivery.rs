@@ -9,7 +9,7 @@
 //! by `due_at` holds first what is due at once, in order, and whatever is larger than the newest sequence is put off.
 //! A second index has what is put off by its sequence.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use diesel::dsl::sql;
 use diesel::prelude::*;
@@ -17,10 +17,11 @@ use diesel::sql_types::{BigInt, Bool, Integer, Nullable};
 use tidings_api::delivery::AttemptError;
 
 use super::nodes::{self, Lane};
+use super::notifications::with_contents;
 use super::{Conn, dialect};
 use crate::rules::notification::{Micros, PushProgress, StoredNotification};
 use crate::store::rows::{
-    AttemptEnd, ContentRow, LEASED, LogRow, PUT_OFF, StateRow, error_number, push_number, stored,
+    AttemptEnd, HandedBack, LEASED, LogRow, PUT_OFF, StateRow, error_number, push_number,
 };
 use crate::store::schema::{notifications, positions, states, tenants};
 use crate::store::seam::{
@@ -57,7 +58,7 @@ const FIRST_DUE: &str = "(SELECT min(due_at) FROM states WHERE tenant_id = tenan
 
 impl DeliveryQueries for Conn {
     fn report(&mut self, reports: &[&Report], node: NodeId, now: Micros) -> Result<()> {
-        let mut ends = Vec::new();
+        let (mut ends, mut handed_back) = (Vec::new(), Vec::new());
         for report in reports {
             let (tenant_id, sequence, attempts) = (report.tenant.0, report.sequence, report.attempts);
             let at = |time| Some(if time == AT_ONCE { sequence } else { time });
@@ -67,10 +68,8 @@ impl DeliveryQueries for Conn {
                 Outcome::Hold(_) => (PushProgress::Pending, at(AT_ONCE), false),
                 Outcome::Failed => (PushProgress::Failed, None, false),
                 Outcome::HandBack(time) => {
-                    let row = states::table.find((tenant_id, sequence));
-                    diesel::update(row.filter(states::owner.eq(node.0).and(states::attempts.eq(attempts))))
-                        .set((states::owner.eq(None::<i64>), states::due_at.eq(at(time))))
-                        .execute(self)?;
+                    let due_at = if time == AT_ONCE { sequence } else { time };
+                    handed_back.push(HandedBack { tenant_id, sequence, attempts, due_at });
                     continue;
                 }
             };
@@ -84,6 +83,9 @@ impl DeliveryQueries for Conn {
                 processed_at: ended_at(report, now),
                 log: report.attempt.as_ref().map(LogRow::from),
             });
+        }
+        if !handed_back.is_empty() {
+            dialect::hand_back(self, &handed_back, node.0)?;
         }
         if ends.is_empty() {
             return Ok(());
@@ -340,14 +342,7 @@ fn lease(
         .returning(StateRow::as_returning())
         .get_results(conn)?;
     leased.sort_unstable_by_key(|row| row.sequence);
-    // Not joined: PostgreSQL would read all that the tenant has, for as long as it has no statistics.
-    let contents: Vec<(i64, ContentRow)> = notifications::table
-        .filter(notifications::tenant_id.eq(tenant.0).and(notifications::sequence.eq_any(sequences)))
-        .select((notifications::sequence, ContentRow::as_select()))
-        .load(conn)?;
-    let mut contents: HashMap<i64, ContentRow> = contents.into_iter().collect();
-    let both = |state: StateRow| contents.remove(&state.sequence).map(|content| stored((state, content)));
-    Ok(leased.into_iter().filter_map(both).collect())
+    with_contents(conn, tenant, leased)
 }
 
 /// Makes up to `limit` of those that are put off due at once; answers how many. `last` is the tenant's newest sequence: no

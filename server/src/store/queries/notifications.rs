@@ -1,9 +1,10 @@
 //! Reading notifications, and changing their flags.
 
+use std::collections::{BTreeMap, HashMap, HashSet};
+
 use diesel::dsl::{not, sql};
 use diesel::prelude::*;
 use diesel::sql_types::Bool;
-use tidings_api::notification::Flags;
 
 use super::delivery::{held, release};
 use super::{Conn, Db, dialect};
@@ -14,10 +15,35 @@ use crate::store::rows::{
 use crate::store::schema::{attempts, notifications, positions, resources, states};
 use crate::store::seam::{
     NotificationQueries, PageQuery, Position, Resource, ResourceKey, ResourceKind, Result, Seek, TenantId,
+    Update,
 };
 
 /// The most bytes of one page: what is read for one request must fit into memory beside that of others.
 const PAGE_BYTES: usize = 16 << 20;
+
+/// The notifications with these states. Not joined: PostgreSQL would read all that the tenant has, for as long as it has no
+/// statistics.
+pub(super) fn with_contents(
+    conn: &mut Conn,
+    tenant: TenantId,
+    states: Vec<StateRow>,
+) -> Result<Vec<StoredNotification>> {
+    let sequences: Vec<i64> = states.iter().map(|state| state.sequence).collect();
+    let contents: Vec<(i64, ContentRow)> = notifications::table
+        .filter(notifications::tenant_id.eq(tenant.0).and(notifications::sequence.eq_any(sequences)))
+        .select((notifications::sequence, ContentRow::as_select()))
+        .load(conn)?;
+    let mut contents: HashMap<i64, ContentRow> = contents.into_iter().collect();
+    let both = |state: StateRow| contents.remove(&state.sequence).map(|content| stored((state, content)));
+    Ok(states.into_iter().filter_map(both).collect())
+}
+
+/// The first of these changes, up to where one is of a notification that was changed before.
+fn once_each(updates: &[Update]) -> &[Update] {
+    let mut named = HashSet::with_capacity(updates.len());
+    let count = updates.iter().take_while(|update| named.insert((update.tenant, update.sequence))).count();
+    updates.split_at(count).0
+}
 
 /// Both rows of a notification.
 #[diesel::dsl::auto_type(no_type_alias)]
@@ -153,22 +179,27 @@ impl NotificationQueries for Conn {
         Ok(found.pop())
     }
 
-    fn notification_update(
-        &mut self,
-        tenant: TenantId,
-        sequence: i64,
-        flags: Flags,
-    ) -> Result<Option<StoredNotification>> {
-        let row = states::table.filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq(sequence)));
-        if flags != Flags::default() {
-            let changes = (
-                flags.is_dismissed.map(|flag| states::is_dismissed.eq(flag)),
-                flags.is_read.map(|flag| states::is_read.eq(flag)),
-                flags.is_flagged.map(|flag| states::is_flagged.eq(flag)),
-            );
-            diesel::update(row).set(changes).execute(self)?;
+    fn update(&mut self, updates: &[Update]) -> Result<Vec<Option<StoredNotification>>> {
+        let mut answers = Vec::with_capacity(updates.len());
+        while let Some(rest) = updates.get(answers.len()..).filter(|rest| !rest.is_empty()) {
+            let run = once_each(rest);
+            dialect::set_flags(self, run)?;
+            let mut named = BTreeMap::<TenantId, Vec<i64>>::new();
+            for update in run {
+                named.entry(update.tenant).or_default().push(update.sequence);
+            }
+            let mut found = HashMap::with_capacity(run.len());
+            for (tenant, sequences) in named {
+                let rows = states::table
+                    .filter(states::tenant_id.eq(tenant.0).and(states::sequence.eq_any(sequences)));
+                let rows: Vec<StateRow> = rows.select(StateRow::as_select()).load(self)?;
+                let mut notifications = with_contents(self, tenant, rows)?;
+                show_hold(self, tenant, &mut notifications)?;
+                found.extend(notifications.into_iter().map(|one| ((tenant, one.sequence), one)));
+            }
+            answers.extend(run.iter().map(|update| found.remove(&(update.tenant, update.sequence))));
         }
-        self.notification_get(tenant, sequence)
+        Ok(answers)
     }
 
     fn idempotency_find(&mut self, tenant: TenantId, key: &[u8; 16]) -> Result<Option<(i64, Vec<u8>)>> {

@@ -55,6 +55,17 @@ pub struct PageQuery {
     pub offset: i64,
 }
 
+/// A change of a notification's flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which notification.
+    pub sequence: i64,
+    /// What is to change.
+    pub flags: Flags,
+}
+
 /// Users and entities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResourceKind {
@@ -96,13 +107,9 @@ pub trait NotificationQueries {
     ) -> Result<(Vec<StoredNotification>, bool)>;
     /// One notification.
     fn notification_get(&mut self, tenant: TenantId, sequence: i64) -> Result<Option<StoredNotification>>;
-    /// Changes flags. None: there is no such notification.
-    fn notification_update(
-        &mut self,
-        tenant: TenantId,
-        sequence: i64,
-        flags: Flags,
-    ) -> Result<Option<StoredNotification>>;
+    /// Changes flags, one after the other; answers each notification as its change left it. None: there is no such
+    /// notification.
+    fn update(&mut self, updates: &[Update]) -> Result<Vec<Option<StoredNotification>>>;
     /// What was stored under an idempotency key: where, and the hash of its body.
     fn idempotency_find(&mut self, tenant: TenantId, key: &[u8; 16]) -> Result<Option<(i64, Vec<u8>)>>;
     /// A user or an entity.
