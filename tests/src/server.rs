@@ -174,6 +174,11 @@ impl Server {
         }
     }
 
+    /// Whether no other works on the same database: see `TIDINGS_TEST_NODES`.
+    pub fn is_alone(&self) -> bool {
+        self.others.is_empty()
+    }
+
     /// SIGTERM, and waits for the end.
     pub fn term(&mut self) -> ExitStatus {
         self.signal("TERM");
