@@ -48,7 +48,8 @@ pub struct EventData {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EventAttributes {
-    /// The event's type.
+    /// The event's type; `eventType` is another name for it, that of the strict profile.
+    #[serde(alias = "eventType")]
     pub r#type: EventType,
     /// When it happened; the time of receipt where it is left out.
     #[serde(default, with = "crate::time::option", skip_serializing_if = "Option::is_none")]

@@ -29,5 +29,9 @@ pub const MEDIA_TYPE: &str = "application/vnd.api+json";
 /// The URI of the atomic operations extension (JSON:API), used in the media type's `ext` parameter.
 pub const ATOMIC_EXTENSION: &str = "https://jsonapi.org/ext/atomic";
 
+/// The URI of the profile (JSON:API 1.1) under which documents keep to every rule of JSON:API, where the shape of Signals
+/// Notebook doesn't: `eventType` instead of the attributes `id` and `type`, and relationships whose links are `related`.
+pub const STRICT_PROFILE: &str = "urn:tidings:profile:strict";
+
 /// The header in which the server names the tenant, by its id: in each push, and in each answer to a tenant's key.
 pub const TENANT_HEADER: &str = "tidings-tenant";

@@ -60,7 +60,7 @@ impl Language {
         self.name
     }
 
-    /// A program of it: `conversation`, `catch_up` or `receiver`.
+    /// A program of it, such as `conversation`, `catch_up` or `receiver`.
     pub fn program(&self, program: &str) -> Command {
         let dir = self.dir.display();
         let run = |binary: &str, arguments: &[String]| {
@@ -70,7 +70,7 @@ impl Language {
         };
         let mut command = match self.name {
             "python" => run(&format!("{dir}/bin/python"), &[format!("{dir}/{program}.py")]),
-            "typescript" => run("node", &[format!("{dir}/{program}.js")]),
+            "typescript" | "jsonapi" => run("node", &[format!("{dir}/{program}.js")]),
             "java" => {
                 let class: String = program.split('_').map(capital).collect();
                 run("java", &["-cp".to_owned(), format!("{dir}/classes:{dir}/lib/*"), class])

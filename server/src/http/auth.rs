@@ -31,6 +31,7 @@ pub(super) async fn guard<B: MessageBody + 'static>(
     mut request: ServiceRequest,
     next: Next<B>,
 ) -> Result<ServiceResponse<EitherBody<B>>, actix_web::Error> {
+    let is_strict = media::wants_strict(request.headers());
     let admitted = match identify(&state, request.headers()).await {
         Ok(caller) => media::check_accept(request.headers()).map(|()| caller),
         Err(error) => Err(error),
@@ -51,6 +52,9 @@ pub(super) async fn guard<B: MessageBody + 'static>(
         }
     };
     let headers = response.headers_mut();
+    if is_strict && let Some(written) = headers.get(header::CONTENT_TYPE).and_then(media::by_profile) {
+        headers.insert(header::CONTENT_TYPE, written);
+    }
     headers.insert(header::VARY, HeaderValue::from_static("Accept"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)

@@ -1,6 +1,7 @@
 //! `GET /notifications`: from query parameters to a query of the store, and from its result to links and cursors.
 
 use chrono::DateTime;
+use tidings_api::error::ErrorCode;
 use tidings_api::event_type::EventType;
 use tidings_api::jsonapi::Sequence;
 
@@ -14,6 +15,9 @@ use crate::store::seam::{Filter, PageQuery, Seek};
 
 /// The most that offset paging leaves out.
 const MAX_OFFSET: i64 = 5000;
+/// Signals' own names: JSON:API leaves names of small letters alone to itself.
+const SIGNALS: [&str; 3] = ["status", "from", "to"];
+
 /// How a list is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Paging {
@@ -43,8 +47,15 @@ impl List {
     ///
     /// # Errors
     /// 400 with the parameter that can't be used.
-    pub(super) fn parse(query: &str, push_is_active: bool) -> Result<List, Error> {
+    pub(super) fn parse(query: &str, push_is_active: bool, strict: bool) -> Result<List, Error> {
         let mut parameters = Parameters::parse(query)?;
+        if strict
+            && let Some((name, _)) =
+                parameters.pairs().iter().find(|(name, _)| SIGNALS.contains(&name.as_str()))
+        {
+            let detail = "JSON:API has no such name, and the profile asks for its rules: see filter[isDismissed] and filter[createdAt]";
+            return Err(Error::new(ErrorCode::UnknownParameter, detail).of_parameter(name));
+        }
         let carried = paging::carried(&parameters);
         let by_offset = is_by_offset(&parameters)?;
         let filter = filter(&mut parameters, push_is_active, Some(false))?;
@@ -75,7 +86,7 @@ impl List {
             };
             (size, paging)
         };
-        let shape = shape(&mut parameters)?;
+        let shape = shape(&mut parameters, strict)?;
         parameters.finish()?;
         let backwards = paging == Paging::Before;
         // One more than is shown tells whether there is another page.

@@ -9,7 +9,7 @@ use crate::rules::document::Related;
 use crate::rules::notification::{Content, State};
 
 fn parse(query: &str) -> List {
-    List::parse(query, true).unwrap_or_else(|error| panic!("{query}: {error}"))
+    List::parse(query, true, false).unwrap_or_else(|error| panic!("{query}: {error}"))
 }
 
 fn notification(sequence: i64) -> StoredNotification {
@@ -67,7 +67,7 @@ fn each_filter_reaches_the_store() {
 
 #[test]
 fn what_waits_is_paused_while_push_is() {
-    let push = |query: &str, active| List::parse(query, active).unwrap().query.filter.push;
+    let push = |query: &str, active| List::parse(query, active, false).unwrap().query.filter.push;
     assert_eq!(push("filter[push]=pending", true), Some(vec![PushProgress::Pending]));
     assert_eq!(push("filter[push]=paused", true), Some(vec![]));
     assert_eq!(push("filter[push]=pending", false), Some(vec![]));
@@ -167,7 +167,7 @@ fn what_can_not_be_used_is_named() {
         ("fields[notification]=colour", "fields[notification]"),
         ("fields[tenant]=name", "fields[tenant]"),
     ] {
-        let error = List::parse(query, true).unwrap_err();
+        let error = List::parse(query, true, false).unwrap_err();
         assert_eq!(error.object().status, "400", "{query}");
         assert_eq!(error.object().source, Some(ErrorSource::Parameter(parameter.into())), "{query}");
     }

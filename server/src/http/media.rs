@@ -1,8 +1,8 @@
 //! Media types, by the rules of JSON:API: what a body may be, and in what an answer may be written.
 
-use actix_web::http::header::{self, HeaderMap};
+use actix_web::http::header::{self, HeaderMap, HeaderValue};
 use tidings_api::error::ErrorCode;
-use tidings_api::{ATOMIC_EXTENSION, MEDIA_TYPE};
+use tidings_api::{ATOMIC_EXTENSION, MEDIA_TYPE, STRICT_PROFILE};
 
 use super::error::Error;
 
@@ -32,6 +32,14 @@ impl Media {
             "ext" => value.split_whitespace().all(|uri| uri == ATOMIC_EXTENSION),
             _ => false,
         })
+    }
+
+    /// Whether the strict profile is among those that it names.
+    fn is_strict(&self) -> bool {
+        self.essence == MEDIA_TYPE
+            && self.parameters.iter().any(|(name, value)| {
+                name == "profile" && value.split_whitespace().any(|uri| uri == STRICT_PROFILE)
+            })
     }
 
     fn weight(&self) -> f32 {
@@ -123,10 +131,32 @@ pub(super) fn check_accept(headers: &HeaderMap) -> Result<(), Error> {
         .of_header("Accept"))
 }
 
+/// Whether an answer is to be written by the strict profile: where the client likes no other way better.
+pub(super) fn wants_strict(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::ACCEPT).filter_map(|value| value.to_str().ok());
+    let (mut strict, mut other) = (0.0_f32, 0.0_f32);
+    // Nearly nobody asks for it, and those who don't pay nothing.
+    for value in values.filter(|value| value.contains("profile")) {
+        for media in split(value, b',').into_iter().map(Media::parse) {
+            match media.essence.as_str() {
+                MEDIA_TYPE if !media.is_plain_jsonapi() => {}
+                MEDIA_TYPE if media.is_strict() => strict = strict.max(media.weight()),
+                MEDIA_TYPE | "application/json" => other = other.max(media.weight()),
+                _ => {}
+            }
+        }
+    }
+    strict > 0.0 && strict >= other
+}
+
+/// The media type of an answer that is written by the strict profile; none if it isn't JSON:API.
+pub(super) fn by_profile(written: &HeaderValue) -> Option<HeaderValue> {
+    let written = written.to_str().ok().filter(|written| written.starts_with(MEDIA_TYPE))?;
+    HeaderValue::from_str(&format!("{written}; profile=\"{STRICT_PROFILE}\"")).ok()
+}
+
 #[cfg(test)]
 mod tests {
-    use actix_web::http::header::HeaderValue;
-
     use super::*;
 
     fn headers(name: header::HeaderName, values: &[&str]) -> HeaderMap {
@@ -167,6 +197,33 @@ mod tests {
         let mut packed = headers(header::CONTENT_TYPE, &["application/json"]);
         packed.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         assert!(check_body(&packed, false).is_err());
+    }
+
+    #[test]
+    fn the_strict_profile_is_for_who_asks_for_it() {
+        let wants = |values: &[&str]| wants_strict(&headers(header::ACCEPT, values));
+        let strict = format!("application/vnd.api+json;profile=\"{STRICT_PROFILE}\"");
+        for yes in [
+            &[strict.as_str()][..],
+            &[&format!("application/vnd.api+json; profile=\"http://a/ {STRICT_PROFILE}\"")],
+            &[&format!("{strict}, application/vnd.api+json")],
+            &["text/html", &format!("*/*;q=0.1, {strict};q=0.5")],
+            &[&format!("{strict}; ext=\"{ATOMIC_EXTENSION}\"")],
+        ] {
+            assert!(wants(yes), "{yes:?}");
+        }
+        for no in [
+            &[][..],
+            &["application/vnd.api+json"],
+            &["application/vnd.api+json; profile=\"http://a/\""],
+            &[&format!("{strict};q=0")],
+            &[&format!("{strict};q=0.5, application/vnd.api+json;profile=\"http://a/\"")],
+            &[&format!("{strict};q=0.5, application/json")],
+            &[&format!("application/json;profile=\"{STRICT_PROFILE}\"")],
+            &[&format!("{strict}; charset=utf-8")],
+        ] {
+            assert!(!wants(no), "{no:?}");
+        }
     }
 
     #[test]

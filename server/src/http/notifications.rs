@@ -19,7 +19,7 @@ use super::event::{Before, DECISIONS, Event};
 use super::list::List;
 use super::pages::Page;
 use super::query::{NoParameters, Parameters};
-use super::{State, answer, base, flags, json, pages, shape};
+use super::{State, answer, base, flags, json, media, pages, shape};
 use crate::directory::TenantEntry;
 use crate::rules::document::{Shape, Writer};
 use crate::rules::notification::{PushProgress, StoredNotification};
@@ -157,7 +157,7 @@ fn first(
     stored: &StoredNotification,
 ) -> HttpResponse {
     state.metrics.event("duplicate");
-    answer(document(&base(state, request), entry, &Shape::default(), stored))
+    answer(document(&base(state, request), entry, &shape::whole(request), stored))
 }
 
 fn conflict(state: &State, event: &Event) -> Error {
@@ -180,7 +180,7 @@ fn created(
     HttpResponse::Created()
         .content_type(tidings_api::MEDIA_TYPE)
         .insert_header((header::LOCATION, format!("{base}/notifications/{}", notification.sequence)))
-        .body(document(&base, entry, &Shape::default(), notification))
+        .body(document(&base, entry, &shape::whole(request), notification))
 }
 
 /// The notification that an event has just become.
@@ -271,7 +271,11 @@ pub(super) async fn list_notifications(
     request: HttpRequest,
 ) -> Result<HttpResponse, Error> {
     let entry = state.tenant(caller.0).await?;
-    let list = Arc::new(List::parse(request.query_string(), entry.push_is_active())?);
+    let list = Arc::new(List::parse(
+        request.query_string(),
+        entry.push_is_active(),
+        media::wants_strict(request.headers()),
+    )?);
     let wait = pages::wait(request.headers()).filter(|_| list.can_wait());
     let Page { notifications, more, probed } = match wait {
         Some(seconds) => {
@@ -314,7 +318,7 @@ pub(super) async fn get_notification(
 ) -> Result<HttpResponse, Error> {
     let sequence = sequence(&id)?;
     let mut parameters = Parameters::parse(request.query_string())?;
-    let shape = shape::shape(&mut parameters)?;
+    let shape = shape::shape(&mut parameters, media::wants_strict(request.headers()))?;
     parameters.finish()?;
     let entry = state.tenant(caller.0).await?;
     let notification = read(&state, caller.0, sequence).await?;
@@ -348,7 +352,7 @@ pub(super) async fn patch_notification(
     let entry = state.tenant(tenant).await?;
     let update = state.store.update(Update { tenant, sequence, flags });
     let notification = update.await?.ok_or_else(|| Error::not_found("notification"))?;
-    Ok(answer(document(&base(&state, &request), &entry, &Shape::default(), &notification)))
+    Ok(answer(document(&base(&state, &request), &entry, &shape::whole(&request), &notification)))
 }
 
 #[cfg(test)]

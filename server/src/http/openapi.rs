@@ -27,7 +27,9 @@ use tidings_api::{ATOMIC_EXTENSION, BASE_PATH, MEDIA_TYPE};
         description = "Keeps every notification of an application, pushes each one to one URL per tenant, and lets the \
             receiver catch up on what it missed. Documents follow JSON:API 1.1; their shape is that of Signals \
             Notebook's External Notifications. A key of a tenant has a role, and each \
-            call names those that will do, for tools in `x-roles`.",
+            call names those that will do, for tools in `x-roles`. A client that needs JSON:API without the liberties \
+            of Signals names the profile `urn:tidings:profile:strict` in `Accept`: the page at `/docs/#profile-strict` \
+            says what differs.",
         contact(name = "Tidings"),
         license(name = "Apache-2.0", identifier = "Apache-2.0")
     ),

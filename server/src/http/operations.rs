@@ -22,7 +22,7 @@ use super::error::Error;
 use super::event::{Before, DECISIONS, Event};
 use super::notifications::stored;
 use super::query::NoParameters;
-use super::{State, base, flags};
+use super::{State, base, flags, shape};
 use crate::directory::{Principal, TenantEntry};
 use crate::rules::document::{Shape, Writer};
 use crate::rules::notification::{Micros, StoredNotification};
@@ -113,6 +113,7 @@ pub(super) async fn post_operations(
     Ok(HttpResponse::Ok().content_type(format!("{MEDIA_TYPE}; ext=\"{ATOMIC_EXTENSION}\"")).body(write(
         &base(&state, &request),
         &entry,
+        &shape::whole(&request),
         &results,
     )?))
 }
@@ -349,9 +350,8 @@ fn add(
     }
 }
 
-fn write(base: &str, entry: &TenantEntry, results: &[Done]) -> Result<Vec<u8>, Error> {
-    let shape = Shape::default();
-    let writer = Writer { base, shape: &shape, push_is_active: Some(entry.push_is_active()) };
+fn write(base: &str, entry: &TenantEntry, shape: &Shape, results: &[Done]) -> Result<Vec<u8>, Error> {
+    let writer = Writer { base, shape, push_is_active: Some(entry.push_is_active()) };
     let mut out = b"{\"atomic:results\":[".to_vec();
     for (index, done) in results.iter().enumerate() {
         if index > 0 {

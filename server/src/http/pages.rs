@@ -150,7 +150,7 @@ mod tests {
     }
 
     fn list(query: &str) -> Arc<List> {
-        Arc::new(List::parse(query, true).unwrap())
+        Arc::new(List::parse(query, true, false).unwrap())
     }
 
     fn ids(page: &Page) -> Vec<i64> {

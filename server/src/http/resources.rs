@@ -8,8 +8,8 @@ use tidings_api::notification::ResourceDocument;
 use super::auth::Consumer;
 use super::error::Error;
 use super::query::Parameters;
-use super::{State, base, json, shape};
-use crate::rules::document::{segment, sparse};
+use super::{State, base, json, media, shape};
+use crate::rules::document::{is_field, segment, sparse};
 use crate::store::seam::{Resource, ResourceKind, TenantId};
 
 /// Reads a user
@@ -83,9 +83,11 @@ async fn respond(
         Some(raw) => raw,
         None => serde_json::json!({"type": name, "id": id}).to_string(),
     };
-    if let Some(fields) = fields {
+    let strict = media::wants_strict(request.headers());
+    if strict || fields.is_some() {
+        let wanted = |field: &str| fields.as_ref().is_none_or(|fields| fields.iter().any(|it| it == field));
         let mut out = Vec::with_capacity(text.len());
-        sparse(&mut out, &text, &fields);
+        sparse(&mut out, &text, |field| wanted(field) && (!strict || is_field(field)));
         text = String::from_utf8(out).unwrap_or(text);
     }
     let data: RawResource = serde_json::from_str(&text).map_err(|error| {

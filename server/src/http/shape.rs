@@ -1,10 +1,12 @@
 //! `include` and `fields[…]`: what of a document is shown.
 
+use actix_web::HttpRequest;
 use tidings_api::error::ErrorCode;
 
 use super::error::Error;
+use super::media;
 use super::query::Parameters;
-use crate::rules::document::{Related, Shape};
+use crate::rules::document::{Related, Shape, is_field};
 
 /// The attributes and relationships of a notification.
 const FIELDS: [&str; 13] = [
@@ -23,12 +25,17 @@ const FIELDS: [&str; 13] = [
     "entity",
 ];
 
-/// `include` and `fields[…]`.
+/// What a request that has no such parameters is shown.
+pub(super) fn whole(request: &HttpRequest) -> Shape {
+    Shape { strict: media::wants_strict(request.headers()), ..Shape::default() }
+}
+
+/// `include` and `fields[…]`, by the strict profile or not.
 ///
 /// # Errors
 /// 400 for relationships, types and fields that are not known.
-pub(super) fn shape(parameters: &mut Parameters) -> Result<Shape, Error> {
-    let mut shape = Shape::default();
+pub(super) fn shape(parameters: &mut Parameters, strict: bool) -> Result<Shape, Error> {
+    let mut shape = Shape { strict, ..Shape::default() };
     if let Some(include) = names(parameters, "include") {
         let mut related = Vec::new();
         for name in include {
@@ -44,9 +51,14 @@ pub(super) fn shape(parameters: &mut Parameters) -> Result<Shape, Error> {
         shape.include = Some(related);
     }
     shape.notification = names(parameters, "fields[notification]");
+    let known: Vec<&str> = if strict {
+        FIELDS.into_iter().filter(|field| is_field(field)).chain(["eventType"]).collect()
+    } else {
+        FIELDS.to_vec()
+    };
     let fields = shape.notification.iter().flatten();
-    if let Some(unknown) = fields.into_iter().find(|field| !FIELDS.contains(&field.as_str())) {
-        let detail = format!("{unknown:?} is no field of a notification; known are {}", FIELDS.join(", "));
+    if let Some(unknown) = fields.into_iter().find(|field| !known.contains(&field.as_str())) {
+        let detail = format!("{unknown:?} is no field of a notification; known are {}", known.join(", "));
         return Err(Error::parameter("fields[notification]", detail));
     }
     shape.user = names(parameters, "fields[user]");

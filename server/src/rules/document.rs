@@ -9,6 +9,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use tidings_api::STRICT_PROFILE;
 use tidings_api::notification::PushStatus;
 
 use super::json::{self, string};
@@ -48,6 +49,8 @@ pub struct Shape {
     pub user: Option<Vec<String>>,
     /// `fields[entity]`.
     pub entity: Option<Vec<String>>,
+    /// By the strict profile: as JSON:API 1.1 has it, where Signals Notebook has it otherwise.
+    pub strict: bool,
 }
 
 /// A relationship of a notification.
@@ -73,7 +76,9 @@ impl Shape {
     }
 
     fn includes(&self, notification: &StoredNotification, kind: &str, id: &str) -> bool {
-        self.include.as_ref().is_none_or(|include| {
+        // Full linkage: nothing is included that no relationship leads to.
+        let all = self.strict.then_some(&[Related::CreatedBy, Related::Entity][..]);
+        self.include.as_deref().or(all).is_none_or(|include| {
             include.iter().any(|related| match related {
                 Related::CreatedBy => {
                     kind == "user" && notification.content.created_by.as_deref() == Some(id)
@@ -123,12 +128,14 @@ impl Writer<'_> {
     /// The document of one notification.
     pub fn document(&self, notification: &StoredNotification) -> Vec<u8> {
         let mut out = Vec::with_capacity(1024 + notification.content.size());
-        out.extend_from_slice(b"{\"links\":{\"self\":");
+        self.begin(&mut out);
+        out.extend_from_slice(b"\"links\":{\"self\":");
         self.link(&mut out, "notifications", &notification.sequence.to_string());
         out.extend_from_slice(b"},\"data\":");
         self.resource(&mut out, notification);
         out.extend_from_slice(b",\"included\":");
-        let plain = self.shape.include.is_none() && self.shape.user.is_none() && self.shape.entity.is_none();
+        let Shape { include, user, entity, strict, .. } = self.shape;
+        let plain = include.is_none() && user.is_none() && entity.is_none() && !strict;
         if plain && !notification.content.included.is_empty() {
             out.extend_from_slice(notification.content.included.as_bytes());
         } else {
@@ -142,7 +149,8 @@ impl Writer<'_> {
     pub fn page(&self, notifications: &[StoredNotification], frame: &PageFrame) -> Vec<u8> {
         let size: usize = notifications.iter().map(|notification| 700 + notification.content.size()).sum();
         let mut out = Vec::with_capacity(512 + size);
-        out.extend_from_slice(b"{\"links\":{\"self\":");
+        self.begin(&mut out);
+        out.extend_from_slice(b"\"links\":{\"self\":");
         string(&mut out, &frame.this);
         out.extend_from_slice(b",\"first\":");
         string(&mut out, &frame.first);
@@ -177,6 +185,16 @@ impl Writer<'_> {
         out
     }
 
+    /// The beginning of a document; under the profile it says so.
+    fn begin(&self, out: &mut Vec<u8>) {
+        out.push(b'{');
+        if self.shape.strict {
+            out.extend_from_slice(b"\"jsonapi\":{\"version\":\"1.1\",\"profile\":[");
+            string(out, STRICT_PROFILE);
+            out.extend_from_slice(b"]},");
+        }
+    }
+
     /// The resource object of one notification.
     pub fn resource(&self, out: &mut Vec<u8>, notification: &StoredNotification) {
         let (content, state) = (&*notification.content, &notification.state);
@@ -198,9 +216,12 @@ impl Writer<'_> {
                 write(out);
             }
         };
-        attribute("id", &|out| string(out, &id));
+        if !self.shape.strict {
+            attribute("id", &|out| string(out, &id));
+        }
         attribute("createdAt", &|out| time(out, content.created_at));
-        attribute("type", &|out| string(out, &content.event_type));
+        let event_type = if self.shape.strict { "eventType" } else { "type" };
+        attribute(event_type, &|out| string(out, &content.event_type));
         attribute("isDismissed", &|out| boolean(out, state.is_dismissed));
         attribute("isRead", &|out| boolean(out, state.is_read));
         attribute("isFlagged", &|out| boolean(out, state.is_flagged));
@@ -231,7 +252,9 @@ impl Writer<'_> {
             }
             out.push(b'"');
             out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b"\":{\"links\":{\"self\":");
+            out.extend_from_slice(b"\":{\"links\":{\"");
+            out.extend_from_slice(if self.shape.strict { b"related" } else { b"self" });
+            out.extend_from_slice(b"\":");
             self.link(out, path, id);
             out.extend_from_slice(b"},\"data\":{\"type\":\"");
             out.extend_from_slice(kind.as_bytes());
@@ -294,8 +317,11 @@ impl Writer<'_> {
                 out.push(b',');
             }
             match self.shape.fields_of(kind) {
-                Some(fields) => sparse(out, raw, fields),
-                None => out.extend_from_slice(raw.as_bytes()),
+                None if !self.shape.strict => out.extend_from_slice(raw.as_bytes()),
+                fields => sparse(out, raw, |field| {
+                    fields.is_none_or(|fields| fields.iter().any(|wanted| wanted == field))
+                        && (!self.shape.strict || is_field(field))
+                }),
             }
         }
         out.push(b']');
@@ -306,8 +332,13 @@ impl Writer<'_> {
     }
 }
 
-/// A resource object with only the given fields among its attributes and relationships.
-pub fn sparse(out: &mut Vec<u8>, resource: &str, fields: &[String]) {
+/// Whether a field may have this name: `type` and `id` are the resource's own (JSON:API 1.1, "Fields").
+pub fn is_field(name: &str) -> bool {
+    !matches!(name, "type" | "id")
+}
+
+/// A resource object with only the fields that are shown, among its attributes and relationships.
+pub fn sparse(out: &mut Vec<u8>, resource: &str, shows: impl Fn(&str) -> bool) {
     out.push(b'{');
     for (index, (name, value)) in json::members(resource).into_iter().enumerate() {
         if index > 0 {
@@ -317,7 +348,7 @@ pub fn sparse(out: &mut Vec<u8>, resource: &str, fields: &[String]) {
         out.push(b':');
         if name == "attributes" || name == "relationships" {
             let kept = json::members(value.get()).into_iter();
-            json::object(out, kept.filter(|(name, _)| fields.iter().any(|field| field == name)));
+            json::object(out, kept.filter(|(name, _)| shows(name)));
         } else {
             out.extend_from_slice(value.get().as_bytes());
         }
