@@ -56,6 +56,7 @@ pub struct EventAttributes {
     pub created_at: Option<DateTime<Utc>>,
     /// The comment of whoever caused it, at most 100,000 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 100_000))]
     pub comment: Option<String>,
     /// The event's own fields, kept as they are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,9 +69,11 @@ pub struct EventAttributes {
     pub originator: Option<Originator>,
     /// The unit of the organisation where it happened, at most 255 characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 255))]
     pub unit: Option<String>,
     /// The producer's own id of the event, at most 255 characters: another way to give an idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub event_id: Option<String>,
 }
 
@@ -80,14 +83,17 @@ pub struct EventAttributes {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Change {
     /// The table.
+    #[cfg_attr(feature = "openapi", schema(max_length = 255))]
     pub table: String,
     /// The type of change.
     pub r#type: ChangeType,
     /// The columns whose values changed.
     #[serde(default)]
+    #[cfg_attr(feature = "openapi", schema(max_items = 1000))]
     pub columns: Vec<String>,
     /// The record.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 255))]
     pub record_id: Option<String>,
 }
 
@@ -111,12 +117,15 @@ pub enum ChangeType {
 pub struct Originator {
     /// The account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 255))]
     pub account_id: Option<String>,
     /// The group within the account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 255))]
     pub group_id: Option<String>,
     /// The user.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(max_length = 255))]
     pub user_id: Option<String>,
 }
 

@@ -273,7 +273,10 @@ mod schemas {
                     ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["user", "entity"])),
                 )
                 .required("type")
-                .property("id", ObjectBuilder::new().schema_type(Type::String))
+                .property(
+                    "id",
+                    ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(1000)),
+                )
                 .required("id")
                 .property("attributes", ObjectBuilder::new().schema_type(Type::Object))
                 .additional_properties(Some(utoipa::openapi::schema::AdditionalProperties::FreeForm(true)))

@@ -193,12 +193,15 @@ pub struct ResourceDocument {
 pub struct Flags {
     /// Whether the receiver is done with it. Left out: stays as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub is_dismissed: Option<bool>,
     /// Whether it has been read. Left out: stays as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub is_read: Option<bool>,
     /// Whether it has been flagged. Left out: stays as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub is_flagged: Option<bool>,
 }
 
@@ -247,9 +250,12 @@ pub struct SignalsFlag {
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SignalsFlagAttributes {
     /// `isDismissed`, `isRead` or `isFlagged`.
-    #[cfg_attr(feature = "openapi", schema(example = "isDismissed"))]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(example = "isDismissed", pattern = "^is(Dismissed|Read|Flagged)$")
+    )]
     pub name: String,
     /// `"true"` or `"false"`.
-    #[cfg_attr(feature = "openapi", schema(example = "true"))]
+    #[cfg_attr(feature = "openapi", schema(example = "true", pattern = "^(true|false)$"))]
     pub value: String,
 }

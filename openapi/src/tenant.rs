@@ -65,7 +65,15 @@ pub struct TenantWrite {
 #[serde(deny_unknown_fields)]
 pub struct TenantWriteAttributes {
     /// The name, 1 to 255 characters. Two tenants may share one.
-    #[cfg_attr(feature = "openapi", schema(example = "Acme"))]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(
+            example = "Acme",
+            min_length = 1,
+            max_length = 255,
+            pattern = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$"
+        )
+    )]
     pub name: String,
 }
 
@@ -152,7 +160,15 @@ pub struct ApiKeyWrite {
 #[serde(deny_unknown_fields)]
 pub struct ApiKeyWriteAttributes {
     /// What the key is for, 1 to 255 characters.
-    #[cfg_attr(feature = "openapi", schema(example = "archive"))]
+    #[cfg_attr(
+        feature = "openapi",
+        schema(
+            example = "archive",
+            min_length = 1,
+            max_length = 255,
+            pattern = "^[^\\u0000-\\u001F\\u007F-\\u009F]*$"
+        )
+    )]
     pub name: String,
     /// What it may do.
     pub role: Role,

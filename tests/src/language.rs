@@ -76,6 +76,11 @@ impl Language {
                 run("java", &["-cp".to_owned(), format!("{dir}/classes:{dir}/lib/*"), class])
             }
             "go" => run(&format!("{dir}/bin/{program}"), &[]),
+            "schemathesis" => {
+                let mut command = run(&format!("{dir}/bin/{program}"), &[]);
+                command.current_dir(&self.dir);
+                command
+            }
             "rust" if program == "conversation" => run(&format!("{dir}/target/debug/{program}"), &[]),
             "rust" => Command::new(built(&format!("examples/{program}"))),
             other => panic!("nobody knows how to run {other}"),

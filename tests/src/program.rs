@@ -33,14 +33,20 @@ pub fn bare(command: &mut Command) {
 
 /// Waits for the end of a program that ought to end by itself.
 #[track_caller]
-pub fn ended(mut command: Command) -> Output {
+pub fn ended(command: Command) -> Output {
+    ended_within(command, PATIENCE)
+}
+
+/// As [`ended`], for one that takes longer.
+#[track_caller]
+pub fn ended_within(mut command: Command, patience: Duration) -> Output {
     // Into files, because a pipe that nobody empties would hold the program up.
     let file = || tempfile::tempfile().expect("a temporary file");
     let (mut stdout, mut stderr) = (file(), file());
     let clone = |file: &File| file.try_clone().expect("an open file can be shared");
     command.stdout(clone(&stdout)).stderr(clone(&stderr));
     let mut program = Running(command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}")));
-    let status = until(&format!("the end of {command:?}"), PATIENCE, || {
+    let status = until(&format!("the end of {command:?}"), patience, || {
         program.0.try_wait().expect("a child can be waited for")
     });
     let read = |file: &mut File| {

@@ -121,6 +121,7 @@ on_both! {
             (json!({"data": {"type": "notification", "attributes": {"type": "close"}, "relationships": {"entity": {"data": {"type": "entity", "id": very_long}}}}}), "/data/relationships/entity/data/id", ErrorCode::InvalidValue),
             (json!({"data": {"type": "notification", "attributes": {"type": "close"}}, "included": [{"type": "user"}]}), "/included/0", ErrorCode::MissingMember),
             (json!({"data": {"type": "notification", "attributes": {"type": "close"}}, "included": [{"type": "batch", "id": "1"}]}), "/included/0/type", ErrorCode::InvalidValue),
+            (json!({"data": {"type": "notification", "attributes": {"type": "close"}}, "included": [{"type": "user", "id": "1", "attributes": null}]}), "/included/0/attributes", ErrorCode::InvalidValue),
             (json!({"data": {"type": "notification", "attributes": {"type": "close"}}, "extra": 1}), "/extra", ErrorCode::UnknownMember),
         ] {
             let answer = ground.post(body.to_string());

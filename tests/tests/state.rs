@@ -164,6 +164,9 @@ on_both! {
             (update(1, json!({"comment": "x"})), 403, "/atomic:operations/2/data/attributes/comment"),
             (update(1, json!({"isRead": "x"})), 422, "/atomic:operations/2/data/attributes/isRead"),
             (add("a b"), 422, "/atomic:operations/2/data/attributes/type"),
+            (json!({"op": "add", "data": {"type": "notification", "attributes": {"type": "close"}, "relationships": [null, null]}}),
+                422, "/atomic:operations/2/data/relationships"),
+            (json!(["add", {"type": "notification", "attributes": {"type": "close"}}]), 422, "/atomic:operations/2"),
             (json!({"op": "remove", "ref": {"type": "notification", "id": "1"}}), 422, "/atomic:operations/2/op"),
         ] {
             let answer = post(vec![add("close"), update(2, json!({"isRead": true})), wrong]);

@@ -101,7 +101,7 @@ choice! {
 /// How the server shows the receiver who it is. Secrets are not among the members.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(tag = "kind", rename_all = "camelCase")]
 pub enum Authentication {
     /// The signature alone.
     None,
@@ -121,6 +121,7 @@ pub enum Authentication {
     Authorization,
     /// An access token by OAuth 2.0 client credentials (RFC 6749 §4.4): fetched, kept until shortly before it ends, and
     /// fetched again when the receiver answers 401.
+    #[serde(rename_all = "camelCase")]
     Oauth2 {
         /// The token endpoint.
         token_url: String,
@@ -278,11 +279,12 @@ choice! {
 /// that failures don't return all at once.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(tag = "kind", rename_all = "camelCase")]
 pub enum Retry {
     /// Never.
     None,
     /// After the same delay each time.
+    #[serde(rename_all = "camelCase")]
     Fixed {
         /// The delay in seconds, 1 to 604,800.
         every_seconds: u32,
@@ -292,6 +294,7 @@ pub enum Retry {
         jitter: f64,
     },
     /// After delays that grow by a factor.
+    #[serde(rename_all = "camelCase")]
     Exponential {
         /// Seconds before the first retry, 1 to 86,400.
         first_seconds: u32,
@@ -308,6 +311,7 @@ pub enum Retry {
         jitter: f64,
     },
     /// After the delays of a list.
+    #[serde(rename_all = "camelCase")]
     List {
         /// The delays in seconds, each 1 to 604,800; 1 to 99 of them.
         delays_seconds: Vec<u32>,

@@ -51,16 +51,18 @@ pub type UnitsPatch = BTreeMap<String, Option<BTreeMap<String, Option<bool>>>>;
 /// Sign's "webhook of the sender").
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(tag = "kind", rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(tag = "kind", rename_all = "camelCase")]
 pub enum Scope {
     /// Everybody's.
     All,
     /// Those of an account.
+    #[serde(rename_all = "camelCase")]
     Account {
         /// The originator's `accountId`.
         account_id: String,
     },
     /// Those of a group.
+    #[serde(rename_all = "camelCase")]
     Group {
         /// The originator's `accountId`; null: any.
         account_id: Option<String>,
@@ -68,6 +70,7 @@ pub enum Scope {
         group_id: String,
     },
     /// Those of a user.
+    #[serde(rename_all = "camelCase")]
     User {
         /// The originator's `accountId`; null: any.
         account_id: Option<String>,
@@ -75,6 +78,7 @@ pub enum Scope {
         user_id: String,
     },
     /// Those about one entity.
+    #[serde(rename_all = "camelCase")]
     Resource {
         /// The entity's id.
         resource_id: String,

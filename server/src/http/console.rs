@@ -63,7 +63,8 @@ pub(super) async fn console(request: HttpRequest) -> Result<HttpResponse, Error>
     params(("file" = String, Path, description = "The name of the file", example = "main.js")),
     responses(
         (status = 200, description = "The file", body = String, content_type = "text/javascript"),
-        (status = 404, description = "There is no such file", body = tidings_api::error::ErrorDocument),
+        (status = 404, description = "There is no such file", body = tidings_api::error::ErrorDocument,
+            content_type = "application/vnd.api+json"),
     )
 )]
 #[get("/console/{file}")]

@@ -119,7 +119,7 @@ pub(super) async fn post_operations(
 }
 
 impl body::Shape for Document {
-    const MEMBERS: body::Members = body::Members::Free;
+    const MEMBERS: body::Members = body::Members::InMaps;
 }
 
 /// Carries out the operations in one transaction, all or none.

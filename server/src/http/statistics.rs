@@ -34,7 +34,7 @@ pub(super) const DAY: Micros = 24 * HOUR;
 /// `isComplete` is false. Roles: `consumer`, `admin`.
 #[utoipa::path(
     tag = "push queue",
-    params(("hours" = Option<u32>, Query, description = "How far back the buckets reach: `1` or, by default, `24`", example = 24)),
+    params(("hours" = Option<String>, Query, description = "How far back the buckets reach: `1` or, by default, `24`", pattern = "^(1|24)$", example = "24")),
     responses((status = 200, description = "The figures", body = StatisticsDocument))
 )]
 #[get("/statistics")]

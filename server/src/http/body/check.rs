@@ -43,6 +43,8 @@ enum Found {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
     Object,
+    /// A list of objects.
+    Objects,
     Attributes,
     Anything,
 }
@@ -54,6 +56,7 @@ impl Place {
             (_, "included" | "columns" | "types" | "meta" | "jsonapi" | "links") => Place::Anything,
             (_, "delaysSeconds" | "fields" | "optionalFields" | "ids") => Place::Anything,
             (_, "attributes") => Place::Attributes,
+            (_, "atomic:operations") => Place::Objects,
             _ => Place::Object,
         }
     }
@@ -149,10 +152,12 @@ impl<'de> Visitor<'de> for Checked<'_> {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        if self.place != Place::Anything {
-            return self.stop(Found::List);
-        }
-        let inner = self.deeper()?;
+        let place = match self.place {
+            Place::Anything => Place::Anything,
+            Place::Objects => Place::Object,
+            Place::Object | Place::Attributes => return self.stop(Found::List),
+        };
+        let inner = Checked { place, ..self.deeper()? };
         while seq.next_element_seed(inner)?.is_some() {}
         Ok(())
     }
@@ -225,6 +230,10 @@ fn nul(value: &Value) -> Option<String> {
 /// Where a list is that can't stand there.
 fn list(value: &Value, place: Place) -> Option<String> {
     match value {
+        Value::Array(items) if place == Place::Objects => items
+            .iter()
+            .enumerate()
+            .find_map(|(index, item)| list(item, Place::Object).map(|rest| format!("/{index}{rest}"))),
         Value::Array(_) if place != Place::Anything => Some(String::new()),
         Value::Object(members) => members.iter().find_map(|(name, value)| {
             list(value, place.of(name)).map(|rest| format!("/{}{rest}", escape(name)))

@@ -7,6 +7,7 @@ use tidings_api::event::{Change, EventAttributes, EventRelationship, Originator}
 use tidings_api::jsonapi::RawResource;
 
 use crate::http::error::Error;
+use crate::rules::json;
 use crate::store::seam::ResourceKind;
 
 const SHORT: usize = 255;
@@ -120,12 +121,26 @@ pub(super) fn included_resources(
             }
         };
         named(&identifier.id, MAX_ID, &format!("/included/{index}/id"))?;
+        if let Some(name) = null_member(resource.get()) {
+            return Err(Error::value(format!("/included/{index}/{name}"), "an object is expected"));
+        }
         if !seen.insert((kind, identifier.id.as_str())) {
             return Err(Error::value(format!("/included/{index}"), "this resource is included twice"));
         }
         resources.push((kind, identifier.id.clone(), true));
     }
     Ok(resources)
+}
+
+/// A member of a resource object that is null and must be an object. Clients read what was once stored with one, so it is
+/// looked for only here.
+fn null_member(resource: &str) -> Option<&'static str> {
+    if !resource.contains("null") {
+        return None;
+    }
+    let members = json::members(resource);
+    let is_null = |name: &str| members.iter().any(|(found, value)| found == name && value.get() == "null");
+    ["attributes", "relationships", "links", "meta"].into_iter().find(|name| is_null(name))
 }
 
 /// The id to which a relationship leads.

@@ -24,7 +24,7 @@ fn event(kind: &str) -> Result<EventData, AnyError> {
     let user = Identifier::builder().type_("user").id("100");
     let event = EventData::builder()
         .type_("notification")
-        .attributes(EventAttributes::builder().type_(kind).comment("from Rust".to_owned()))
+        .attributes(EventAttributes::builder().type_(kind).comment(Some("from Rust".parse()?)))
         .relationships(EventRelationships::try_from(
             EventRelationships::builder()
                 .created_by(EventRelationship::try_from(EventRelationship::builder().data(user))?),
