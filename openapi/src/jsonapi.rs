@@ -270,15 +270,27 @@ mod schemas {
                 .description(Some("A resource object of type `user` or `entity`, as the event brought it"))
                 .property(
                     "type",
-                    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["user", "entity"])),
+                    ObjectBuilder::new()
+                        .schema_type(Type::String)
+                        .description(Some("`user` or `entity`"))
+                        .enum_values(Some(["user", "entity"])),
                 )
                 .required("type")
                 .property(
                     "id",
-                    ObjectBuilder::new().schema_type(Type::String).min_length(Some(1)).max_length(Some(1000)),
+                    ObjectBuilder::new()
+                        .schema_type(Type::String)
+                        .description(Some("The id within its type, 1 to 1,000 bytes"))
+                        .min_length(Some(1))
+                        .max_length(Some(1000)),
                 )
                 .required("id")
-                .property("attributes", ObjectBuilder::new().schema_type(Type::Object))
+                .property(
+                    "attributes",
+                    ObjectBuilder::new()
+                        .schema_type(Type::Object)
+                        .description(Some("What the event tells of it")),
+                )
                 .additional_properties(Some(utoipa::openapi::schema::AdditionalProperties::FreeForm(true)))
                 .into()
         }

@@ -21,6 +21,9 @@ macro_rules! settings {
         #[doc = concat!("What is written to change [`", stringify!($read), "`]. Every member is optional.")]
         #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
         #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+        #[cfg_attr(feature = "openapi", schema(
+            description = concat!("What is written to change `", stringify!($read), "`. Every member is optional.")
+        ))]
         #[serde(rename_all = "camelCase", deny_unknown_fields)]
         pub struct $write {
             $(

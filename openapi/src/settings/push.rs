@@ -10,20 +10,25 @@ settings! {
     /// How notifications are pushed.
     PushSettings, PushPatch {
         /// The one URL to push to. Null: nothing is pushed, everything can be pulled.
+        #[cfg_attr(feature = "openapi", schema(format = "uri"))]
         url: Option<String> => String,
         /// False pauses pushing; what arrives meanwhile waits. Default true.
         enabled: bool => bool,
         /// The header `User-Agent`. Null, the default: the server's name and version.
+        #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
         user_agent: Option<String> => String,
         /// The media type of a notification's document: the header `Content-Type` of a push, in the format `cloudEvents`
         /// the event's `datacontenttype`. Default `application/json`.
         content_type: ContentType => ContentType,
         /// How long an attempt may take in all, from the look-up of the host's name to the end of the answer: 1 to 120
         /// seconds. Default 15.
+        #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 120))]
         timeout_seconds: u32 => u32,
         /// The most attempts at a time, 1 to 256: a hard limit, of each node. Default 32.
+        #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 256))]
         max_concurrency: u32 => u32,
         /// The most attempts in a minute, 1 to 1,000,000, of each node. Null, the default: no limit.
+        #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 1_000_000))]
         rate_limit: Option<u32> => u32,
         /// Whether the order of pushes is strict. Default `none`.
         ordering: Ordering => Ordering,
@@ -35,8 +40,10 @@ settings! {
         signing: SigningSettings => SigningPatch,
         /// The client id of `clientIdEcho`, sent in a header wherever acknowledgement or verification is of that kind: 1
         /// to 255 visible ASCII characters. Default: the tenant's id.
+        #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
         client_id: String => String,
         /// The header of `clientIdEcho`. Default `X-AdobeSign-ClientId`.
+        #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
         client_id_header: String => String,
         /// Which answers count as delivered.
         acknowledgement: Acknowledgement => AcknowledgementPatch,
@@ -46,6 +53,7 @@ settings! {
         retry: Retry => RetryPatch,
         /// Disables the push when a notification's retries are exhausted and nothing was delivered for so many seconds, 60
         /// to 31,536,000 (a year). Events are stored all the same, and wait. Null, the default: never.
+        #[cfg_attr(feature = "openapi", schema(minimum = 60, maximum = 31_536_000))]
         disable_after_seconds: Option<u32> => u32,
         /// Whether a notification is dismissed once it is delivered. Default false.
         auto_dismiss: bool => bool,
@@ -104,23 +112,29 @@ choice! {
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum Authentication {
     /// The signature alone.
+    #[cfg_attr(feature = "openapi", schema(title = "NoAuthentication"))]
     None,
     /// A header with a fixed value, as Signals Notebook sends it.
+    #[cfg_attr(feature = "openapi", schema(title = "HeaderAuthentication"))]
     Header {
         /// The header's name.
         name: String,
     },
     /// User name and password (RFC 7617).
+    #[cfg_attr(feature = "openapi", schema(title = "BasicAuthentication"))]
     Basic {
         /// The user name.
         username: String,
     },
     /// A fixed bearer token (RFC 6750).
+    #[cfg_attr(feature = "openapi", schema(title = "BearerAuthentication"))]
     Bearer,
     /// A fixed value of the header `Authorization`, sent as it is: ServiceOptimizer's JWT.
+    #[cfg_attr(feature = "openapi", schema(title = "AuthorizationAuthentication"))]
     Authorization,
     /// An access token by OAuth 2.0 client credentials (RFC 6749 §4.4): fetched, kept until shortly before it ends, and
     /// fetched again when the receiver answers 401.
+    #[cfg_attr(feature = "openapi", schema(title = "Oauth2Authentication"))]
     #[serde(rename_all = "camelCase")]
     Oauth2 {
         /// The token endpoint.
@@ -166,6 +180,7 @@ pub struct AuthenticationPatch {
     pub value: Option<SecretText>,
     /// `basic`: the user name, without a colon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub username: Option<String>,
     /// `basic`: the password, a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -175,15 +190,18 @@ pub struct AuthenticationPatch {
     pub token: Option<SecretText>,
     /// `oauth2`: the token endpoint.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(format = "uri"))]
     pub token_url: Option<String>,
     /// `oauth2`: the client id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub client_id: Option<String>,
     /// `oauth2`: the client secret, a secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client_secret: Option<SecretText>,
     /// `oauth2`: the scope to ask for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_length = 1, max_length = 255))]
     pub scope: Option<String>,
 }
 
@@ -205,6 +223,7 @@ settings! {
     SigningSettings, SigningPatch {
         /// How long the old secret signs beside the new one after a change, 0 to 2,592,000 seconds (30 days). Default
         /// 86,400 (a day).
+        #[cfg_attr(feature = "openapi", schema(maximum = 2_592_000))]
         overlap_seconds: u32 => u32,
         ;
         /// A new secret: `whsec_` and 24 to 64 bytes in base64. A tenant has one from the beginning.
@@ -282,40 +301,55 @@ choice! {
 #[serde(tag = "kind", rename_all = "camelCase")]
 pub enum Retry {
     /// Never.
+    #[cfg_attr(feature = "openapi", schema(title = "NoRetry"))]
     None,
     /// After the same delay each time.
+    #[cfg_attr(feature = "openapi", schema(title = "FixedRetry"))]
     #[serde(rename_all = "camelCase")]
     Fixed {
         /// The delay in seconds, 1 to 604,800.
+        #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 604_800))]
         every_seconds: u32,
         /// Attempts in all, the first among them, 1 to 100.
+        #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100))]
         attempts: u32,
-        /// See above.
+        /// The largest share of a delay that is added to it at random, 0 to 1.
+        #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 1))]
         jitter: f64,
     },
     /// After delays that grow by a factor.
+    #[cfg_attr(feature = "openapi", schema(title = "ExponentialRetry"))]
     #[serde(rename_all = "camelCase")]
     Exponential {
         /// Seconds before the first retry, 1 to 86,400.
+        #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 86_400))]
         first_seconds: u32,
         /// By how much each delay is longer than the one before, 1 to 10.
+        #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 10))]
         factor: f64,
         /// The longest delay in seconds, 1 to 604,800.
+        #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 604_800))]
         cap_seconds: u32,
         /// No retry is made whose delays add up to more than so many seconds since the first failure, 1 to 31,536,000.
         /// Null: the number of attempts alone decides.
+        #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 31_536_000))]
         give_up_after_seconds: Option<u32>,
         /// Attempts in all, the first among them, 1 to 100.
+        #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100))]
         attempts: u32,
-        /// See above.
+        /// The largest share of a delay that is added to it at random, 0 to 1.
+        #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 1))]
         jitter: f64,
     },
     /// After the delays of a list.
+    #[cfg_attr(feature = "openapi", schema(title = "ListRetry"))]
     #[serde(rename_all = "camelCase")]
     List {
         /// The delays in seconds, each 1 to 604,800; 1 to 99 of them.
+        #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 99))]
         delays_seconds: Vec<u32>,
-        /// See above.
+        /// The largest share of a delay that is added to it at random, 0 to 1.
+        #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 1))]
         jitter: f64,
     },
 }
@@ -342,29 +376,38 @@ pub struct RetryPatch {
     /// The kind. Its other members begin with that kind's defaults.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<RetryKind>,
-    /// `fixed`. Default 300.
+    /// `fixed`: the delay in seconds, 1 to 604,800. Default 300.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 604_800))]
     pub every_seconds: Option<u32>,
-    /// `exponential`. Default 5.
+    /// `exponential`: seconds before the first retry, 1 to 86,400. Default 5.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 86_400))]
     pub first_seconds: Option<u32>,
-    /// `exponential`. Default 2.
+    /// `exponential`: by how much each delay is longer than the one before, 1 to 10. Default 2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 10))]
     pub factor: Option<f64>,
-    /// `exponential`. Default 43,200 (12 hours).
+    /// `exponential`: the longest delay in seconds, 1 to 604,800. Default 43,200 (12 hours).
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 604_800))]
     pub cap_seconds: Option<u32>,
-    /// `exponential`. Default null.
+    /// `exponential`: no retry is made whose delays add up to more than so many seconds, 1 to 31,536,000. Default null:
+    /// the number of attempts alone decides.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 31_536_000))]
     pub give_up_after_seconds: Option<u32>,
-    /// `list`. Default: those of Standard Webhooks.
+    /// `list`: the delays in seconds, each 1 to 604,800; 1 to 99 of them. Default: those of Standard Webhooks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(min_items = 1, max_items = 99))]
     pub delays_seconds: Option<Vec<u32>>,
-    /// `fixed` and `exponential`. Default 20.
+    /// `fixed` and `exponential`: attempts in all, the first among them, 1 to 100. Default 20.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 100))]
     pub attempts: Option<u32>,
-    /// All but `none`. Default 0.2.
+    /// All but `none`: the largest share of a delay that is added to it at random, 0 to 1. Default 0.2.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(minimum = 0, maximum = 1))]
     pub jitter: Option<f64>,
 }
 

@@ -22,10 +22,10 @@ use crate::push::attempt::Attempts;
 #[utoipa::path(
     operation_id = "testAlerts",
     tag = "settings",
-    request_body(content = Option<TestDocument>),
+    request_body(content = Option<TestDocument>, example = json!({"data": {"type": "test"}})),
     responses(
         (status = 200, description = "What became of the test", body = AlertTestDocument),
-        (status = 429, description = "Too many tests of this tenant are under way, or the last mail was a moment ago", body = tidings_api::error::ErrorDocument),
+        (status = 429, description = "`too_many_verifications`: too many tests of this tenant are under way, or the last mail was a moment ago", body = tidings_api::error::ErrorDocument),
     )
 )]
 #[post("/external-notifications/alerts/test")]

@@ -261,7 +261,7 @@ async fn read(state: &State, tenant: TenantId, sequence: i64) -> Result<StoredNo
     ),
     responses(
         (status = 200, description = "A page", body = NotificationPage, headers(("Preference-Applied" = String, description = "The wait in force, if one was asked for"))),
-        (status = 410, description = "The cursor points below what retention has removed; `meta.oldest` says where the list begins now", body = tidings_api::error::ErrorDocument),
+        (status = 410, description = "`cursor_expired`: the cursor points below what retention has removed; `meta.oldest` says where the list begins now", body = tidings_api::error::ErrorDocument),
     )
 )]
 #[get("/notifications")]

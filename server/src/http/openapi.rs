@@ -133,6 +133,7 @@ const SHARED: [(&str, &str, &[ErrorCode]); 12] = [
             ErrorCode::UnknownMember,
             ErrorCode::MissingMember,
             ErrorCode::BlockedAddress,
+            ErrorCode::VerificationFailed,
         ],
     ),
     ("Internal", "500", &[ErrorCode::Internal]),
@@ -140,6 +141,19 @@ const SHARED: [(&str, &str, &[ErrorCode]); 12] = [
 ];
 
 fn complete_components(components: &mut Components) {
+    for schema in components.schemas.values_mut() {
+        let RefOr::T(Schema::OneOf(choice)) = schema else { continue };
+        for one in &mut choice.items {
+            let RefOr::T(Schema::Object(one)) = one else { continue };
+            for (_, tag) in
+                one.properties.iter_mut().filter(|(name, _)| matches!(name.as_str(), "kind" | "op"))
+            {
+                if let RefOr::T(Schema::Object(tag)) = tag {
+                    tag.description.get_or_insert_with(|| "Which of them it is".to_owned());
+                }
+            }
+        }
+    }
     for (name, _, codes) in SHARED {
         let mut response = error_response(codes);
         let header = match name {

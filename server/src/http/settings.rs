@@ -74,7 +74,7 @@ pub(super) async fn get_external_notifications(
     )),
     responses(
         (status = 200, description = "The settings as they are now", body = SettingsDocument),
-        (status = 429, description = "Too many verifications of this tenant are under way", body = tidings_api::error::ErrorDocument),
+        (status = 429, description = "`too_many_verifications`: too many verifications of this tenant are under way", body = tidings_api::error::ErrorDocument),
     )
 )]
 #[patch("/external-notifications")]

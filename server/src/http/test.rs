@@ -23,11 +23,11 @@ use crate::store::seam::{AttemptRecord, TenantId};
 #[utoipa::path(
     operation_id = "testPush",
     tag = "settings",
-    request_body(content = Option<TestDocument>),
+    request_body(content = Option<TestDocument>, example = json!({"data": {"type": "test"}})),
     responses(
         (status = 200, description = "The attempt", body = AttemptDocument),
-        (status = 409, description = "There is no URL to push to", body = tidings_api::error::ErrorDocument),
-        (status = 429, description = "Too many tests of this tenant are under way", body = tidings_api::error::ErrorDocument),
+        (status = 409, description = "`conflict`: there is no URL to push to", body = tidings_api::error::ErrorDocument),
+        (status = 429, description = "`too_many_verifications`: too many tests of this tenant are under way", body = tidings_api::error::ErrorDocument),
     )
 )]
 #[post("/external-notifications/test")]
